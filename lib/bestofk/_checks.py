@@ -1,0 +1,56 @@
+"""Argument checks shared by the public functions.
+
+Every check raises ``ValueError`` with one sentence that names the argument,
+the value and what is accepted.
+"""
+
+import numpy as np
+
+
+def sample_count(k, name="k"):
+    """Return `k` as an int64 array of dimension 0 or 1; every entry >= 1."""
+    values = np.asarray(k)
+    if values.ndim > 1:
+        raise ValueError(f"{name} must be a scalar or one-dimensional, got shape {values.shape}")
+    if values.size == 0:
+        raise ValueError(f"{name} must hold at least one value, got an empty array")
+    if values.dtype.kind not in "iuf":
+        raise ValueError(f"{name} must be integers >= 1, got {k!r}")
+    with np.errstate(invalid="ignore"):
+        bad = ~((values >= 1) & (values == np.floor(values)) & (values < 2**53))
+    if bad.any():
+        raise ValueError(f"{name} must be integers >= 1, got {values[bad].ravel()[0]}")
+    return values.astype(np.int64)
+
+
+def temperature(T, name="T"):
+    """Return `T` as a float array of dimension 0 or 1; every entry in [0, inf]."""
+    values = real(T, name, finite=False)
+    if values.ndim > 1:
+        raise ValueError(f"{name} must be a scalar or one-dimensional, got shape {values.shape}")
+    if values.size == 0:
+        raise ValueError(f"{name} must hold at least one value, got an empty array")
+    if (values < 0).any():
+        raise ValueError(f"{name} must be >= 0 (0 is best-of-k, inf is no selection), got {values[values < 0].ravel()[0]}")
+    return values
+
+
+def real(value, name, finite=True):
+    """Return `value` as a float array without nan, and without infinities if `finite`."""
+    values = np.asarray(value)
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be real numbers, got {value!r}")
+    values = values.astype(float)
+    bad = ~np.isfinite(values) if finite else np.isnan(values)
+    if bad.any():
+        kind = "finite" if finite else "a number"
+        raise ValueError(f"{name} must be {kind}, got {values[bad].ravel()[0]}")
+    return values
+
+
+def positive(value, name):
+    """Return `value` as a float array, finite and > 0 everywhere."""
+    values = real(value, name)
+    if (values <= 0).any():
+        raise ValueError(f"{name} must be > 0, got {values[values <= 0].ravel()[0]}")
+    return values
