@@ -54,3 +54,36 @@ def positive(value, name):
     if (values <= 0).any():
         raise ValueError(f"{name} must be > 0, got {values[values <= 0].ravel()[0]}")
     return values
+
+
+def finite_law(loss, reward, prob=None):
+    """Return `loss`, `reward`, `prob` broadcast to one shape whose last axis runs over the law's atoms.
+
+    `prob` (default: uniform) must be >= 0 and sum to 1 within 1e-9 along the last axis; it is renormalised.
+    """
+    loss, reward = real(loss, "loss"), real(reward, "reward")
+    prob = None if prob is None else real(prob, "prob")
+    given = {"loss": loss, "reward": reward} | ({} if prob is None else {"prob": prob})
+    for name, values in given.items():
+        if values.ndim == 0:
+            raise ValueError(f"{name} must list one value for each atom of the law, got the scalar {values}")
+        if values.size == 0:
+            raise ValueError(f"{name} must hold at least one atom, got shape {values.shape}")
+    shapes = {name: values.shape for name, values in given.items()}
+    if len({shape[-1] for shape in shapes.values()}) > 1:
+        raise ValueError(f"{', '.join(shapes)} must have last axes of one length (the atoms), got shapes {shapes}")
+    try:
+        shape = np.broadcast_shapes(*shapes.values())
+    except ValueError:
+        raise ValueError(f"{', '.join(shapes)} must have shapes that broadcast, got {shapes}") from None
+    if prob is None:
+        prob = np.full(shape[-1], 1 / shape[-1])
+    else:
+        if (prob < 0).any():
+            raise ValueError(f"prob must be >= 0, got {prob[prob < 0].ravel()[0]}")
+        total = prob.sum(axis=-1, keepdims=True)
+        if (abs(total - 1) > 1e-9).any():
+            worst = total.ravel()[abs(total - 1).ravel().argmax()]
+            raise ValueError(f"prob must sum to 1 along the last axis, got a sum of {worst}; divide by it")
+        prob = prob / total
+    return tuple(np.broadcast_to(values, shape) for values in (loss, reward, prob))
