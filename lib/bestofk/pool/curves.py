@@ -1,0 +1,137 @@
+"""The mean over prompts of the reranked loss, and how far it would move with other prompts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._input import counts_and_temperatures, read_pool
+from .subsets import subset_averages
+
+PROMPTS = 512  # prompts held in memory as a table at a time
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Mean reranked loss over prompts with bootstrap intervals.
+
+    Attributes
+    ----------
+    k, T : ndarray
+        As given, scalar or 1-D.
+    mean, low, high : ndarray, shape k.shape + T.shape
+        Mean over prompts, and the ends of its percentile interval.
+    standard_error : ndarray, shape k.shape + T.shape
+        Standard deviation over prompts divided by sqrt(prompts).
+    level : float
+        Coverage the interval aims at, pointwise.
+    prompts : int
+        Number of prompts.
+    resampled : ndarray, shape (resamples,) + k.shape + T.shape
+        Mean of every resample of prompts. The same prompts serve all k and T,
+        so differences between columns are paired.
+    """
+
+    k: np.ndarray
+    T: np.ndarray
+    mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    standard_error: np.ndarray
+    level: float
+    prompts: int
+    resampled: np.ndarray
+
+
+def curve(k, T, *, loss, reward, level=0.95, seed, resamples=1000, progress=False):
+    """Mean over prompts of the unbiased reranked loss, with intervals.
+
+    Whole curves are resampled at once: a resample draws prompts with
+    replacement and keeps all k and T of a drawn prompt together. That carries
+    both the spread between prompts and the finite number of samples a prompt.
+
+    Parameters
+    ----------
+    k, T, loss, reward
+        As for `reranked_loss`. At least two prompts.
+    level : float
+        Coverage of the interval, in (0, 1).
+    seed : int or numpy.random.Generator
+    resamples : int
+        Number of bootstrap resamples, at least 100.
+    progress : bool
+        Show a progress bar (needs tqdm).
+
+    Returns
+    -------
+    Curve
+        Memory does not grow with the number of prompts beyond the pool itself.
+
+    Raises
+    ------
+    ValueError
+        As `reranked_loss`, and for one prompt or a level outside (0, 1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bestofk import pool
+    >>> rng = np.random.default_rng(1)
+    >>> wrong = rng.random((200, 8)) < 0.5
+    >>> score = rng.normal(size=(200, 8)) - wrong
+    >>> found = pool.curve([1, 8], 0, loss=wrong, reward=score, seed=0)
+    >>> found.mean.round(2), found.low.round(2), found.high.round(2)
+    (array([0.5 , 0.21]), array([0.48, 0.16]), array([0.52, 0.26]))
+    """
+    k_given, T_given = np.array(k), np.array(T)
+    k, T, shape = counts_and_temperatures(k, T)
+    check_interval(level, resamples)
+    pool = read_pool(loss, reward, k)
+    if len(pool.sizes) < 2:
+        raise ValueError(f"loss must hold at least 2 prompts for an interval over prompts, got {len(pool.sizes)}")
+    rng = np.random.default_rng(seed)
+    mean, error, resampled = resampled_means(pool, k, T, resamples, rng, progress)
+    low, high = interval(resampled, level)
+    mean, low, high, error = (values.reshape(shape) for values in (mean, low, high, error))
+    return Curve(k_given, T_given, mean, low, high, error, level, len(pool.sizes), resampled.reshape((resamples,) + shape))
+
+
+def resampled_means(pool, k, T, resamples, rng, progress=False):
+    """Mean over prompts, its standard error, and means of resampled prompts: (K, T), (K, T), (resamples, K, T)."""
+    prompts = len(pool.sizes)
+    starts = range(0, prompts, PROMPTS)
+    sizes = np.array([min(PROMPTS, prompts - start) for start in starts])
+    drawn = rng.multinomial(prompts, sizes / prompts, size=resamples)
+    mean = np.zeros((len(k), len(T)))
+    squares = np.zeros_like(mean)
+    resampled = np.zeros((resamples, mean.size))
+    for part, start in enumerate(_bar(starts, progress)):
+        count = sizes[part]
+        table = subset_averages(pool.take(np.arange(start, start + count)), k, T)
+        shift = table.mean(axis=0) - mean
+        mean += shift * count / (start + count)
+        squares += ((table - table.mean(axis=0)) ** 2).sum(axis=0) + shift**2 * start * count / (start + count)
+        times = rng.multinomial(drawn[:, part], np.full(count, 1 / count))
+        resampled += times @ table.reshape(count, -1)
+    error = np.sqrt(squares / max(prompts - 1, 1) / prompts)
+    return mean, error, resampled.reshape((resamples,) + mean.shape) / prompts
+
+
+def interval(resampled, level):
+    """Percentile interval over the first axis."""
+    return np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2], axis=0)
+
+
+def check_interval(level, resamples):
+    """Refuse a level outside (0, 1) and too few resamples to read a quantile from."""
+    if not 0 < level < 1:
+        raise ValueError(f"level must be between 0 and 1, got {level}")
+    if not (isinstance(resamples, (int, np.integer)) and resamples >= 100):
+        raise ValueError(f"resamples must be an integer >= 100, got {resamples}")
+
+
+def _bar(parts, progress):
+    if not progress:
+        return parts
+    from tqdm.auto import tqdm
+
+    return tqdm(parts, desc="prompts", unit=f"x{PROMPTS}")
