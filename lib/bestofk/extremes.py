@@ -48,8 +48,8 @@ def best_of_k_loss(k, *, c_minus, c_plus, beta, p=2, asymptotic=False):
     Notes
     -----
     The Gamma form is exact, for every k, when the density is a pure power law up
-    to the distance where its mass reaches 1; measured: relative error <= 2e-14
-    against the Beta law for k up to 1e6. The pure power is too large by the
+    to the distance where its mass reaches 1; measured: relative error <= 4e-14
+    against the Beta law for k up to 1e6 and q <= 20. The pure power is too large by the
     relative amount q (q + 1) / (2 k) to leading order, 3 / k for beta = 0, p = 2.
     For another density both are laws for large k: see `small_ball_loss` for the
     next term. Exponent: the poster of arXiv 2512.19905; coefficient and finite-k
@@ -116,7 +116,8 @@ def small_ball_loss(k, *, constant, beta, correction, power, p=2, order=1):
     """
     constant, power = _checks.positive(constant, "constant"), _checks.positive(power, "power")
     correction = _checks.real(correction, "correction")
-    order = int(_checks.sample_count(np.asarray(order) + 1, "order + 1")) - 1
+    if not isinstance(order, (int, np.integer)) or order < 0:
+        raise ValueError(f"order must be an integer >= 0, got {order!r}")
     k, constant, beta, e, power, p = _outer(k, constant, _power(beta), correction, power, _checks.positive(p, "p"))
     q, g = p / (1 + beta), power / (1 + beta)
     total = constant**-q * _uniform_minimum_moment(q, k)
@@ -261,7 +262,7 @@ def gaussian_loss(k, *, mean, std, teacher, reward=None, order=2):
     -----
     A law for k phi(a) >> 1, phi the standard normal density. Measured relative errors of
     the aligned loss: order 0 is 3/k (5.6 % at k = 50 and a = 0); order 1: 6e-6 at k = 1000 and a = 0;
-    order 2: 1e-10 there. At a = 2, k = 50 (k phi = 2.7) order 2 is of no use.
+    order 2: 1e-10 there, falling as ``(k phi(a))**-4``; see the chapter for small k phi(a).
 
     Examples
     --------
@@ -317,8 +318,9 @@ def averaged_loss(k, *, std, squared_error, order=1):
 
     Notes
     -----
-    How large k must be grows without bound as nu -> 1/2: measured relative errors of order 1
-    are in the chapter.
+    How large k must be grows without bound as nu -> 1/2. Measured relative error of order 1 at
+    k = 1e2, 1e4, 1e6: nu = 0.2: 2e-4, 6e-10, < 1e-12; nu = 0.4: 8 %, 0.7 %, 0.07 %;
+    nu = 0.45: 30 %, 8 %, 2 %.
 
     Examples
     --------
@@ -420,6 +422,8 @@ def _uniform_minimum_moment(s, k):
     """E[v**s] = Gamma(1+s) Gamma(k+1) / Gamma(k+1+s), v the smallest of k uniform draws on (0, 1)."""
     x = np.maximum(k + 1, 20)  # log Gamma(x+s) - log Gamma(x) by Stirling, without cancellation
     log_ratio = (x - 0.5) * np.log1p(s / x) + s * (np.log(x + s) - 1) + _stirling(x + s) - _stirling(x)
+    if (s > 170).any():
+        raise ValueError(f"p / (1 + beta) must be <= 170 at the order asked for, got {np.max(s):.4g}: Gamma overflows")
     return special.gamma(1 + s) * np.where(k < 19, 1 / special.poch(k + 1, s), np.exp(-log_ratio))
 
 
