@@ -78,7 +78,7 @@ def _rows(values, name):
         return _float(values, name)
     for prompt, row in enumerate(values):
         if row.ndim != 1:
-            raise ValueError(f"{name} must be one-dimensional at every prompt, got shape {row.shape} at prompt {prompt}")
+            raise ValueError(f"{name} must be one-dimensional for each prompt, got {row.shape} at prompt {prompt}")
     return [_float(row, name) for row in values]
 
 

@@ -92,7 +92,8 @@ def curve(k, T, *, loss, reward, level=0.95, seed, resamples=1000, progress=Fals
     mean, error, resampled = resampled_means(pool, k, T, resamples, rng, progress)
     low, high = interval(resampled, level)
     mean, low, high, error = (values.reshape(shape) for values in (mean, low, high, error))
-    return Curve(k_given, T_given, mean, low, high, error, level, len(pool.sizes), resampled.reshape((resamples,) + shape))
+    resampled = resampled.reshape((resamples,) + shape)
+    return Curve(k_given, T_given, mean, low, high, error, level, len(pool.sizes), resampled)
 
 
 def resampled_means(pool, k, T, resamples, rng, progress=False):
