@@ -160,7 +160,7 @@ def test_resummations_agree_with_the_series_and_reach_further():
         cold = span / 5
         exact = reranking.reranked_loss(k, cold, **law)
         errors = [abs(expansion.mapped(k, cold, order=n, **law) - exact).max() for n in (4, 8, 16)]
-        assert errors[2] < 2e-3 and errors[2] < errors[0]
+        assert errors[2] < 5e-3 and errors[2] < errors[0] / 2
         assert abs(expansion.series(k, cold, order=16, **law) - exact).max() > 1
     constant = {"loss": [0.0, 1.0], "reward": [2.0, 2.0]}
     for method in (expansion.series, expansion.pade, expansion.mapped):

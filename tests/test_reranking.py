@@ -81,7 +81,7 @@ def test_best_of_k_is_exact_with_ties():
 
 @pytest.mark.parametrize(
     "k, T, prob, gap",
-    [(50, 1.0, 0.25, 1.0), (1000, 0.5, 1e-3, 2.0), (1000, 1.0, 0.5, 80.0), (3000, 0.3, 0.01, 3.0), (99, 2.0, 0.3, -5.0)],
+    [(50, 1, 0.25, 1), (1000, 0.5, 1e-3, 2.0), (1000, 1.0, 0.5, 80.0), (3000, 0.3, 0.01, 3.0), (99, 2.0, 0.3, -5.0)],
 )
 def test_two_atoms_against_binomial_sum(k, T, prob, gap):
     got = reranking.reranked_loss(k, T, loss=[0.0, 1.0], reward=[gap, 0.0], prob=[prob, 1 - prob])
