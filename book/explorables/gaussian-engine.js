@@ -242,6 +242,7 @@
         if (down ? t.v[middle] > v : t.v[middle] < v) low = middle;
         else high = middle;
       }
+      if (t.logF[low] === -Infinity || t.logF[high] === -Infinity) return -Infinity;
       const part = (v - t.v[low]) / (t.v[high] - t.v[low]);
       return t.logF[low] + part * (t.logF[high] - t.logF[low]);
     }
