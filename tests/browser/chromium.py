@@ -18,6 +18,7 @@ SWITCHES = [
     "--disable-background-networking", "--disable-component-update", "--disable-default-apps", "--disable-quic",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",  # no name outside resolves
 ]
+INSIDE = ("file:", "data:", "blob:", "about:")  # addresses that leave no page
 SETTLED = """
     const done = arguments[arguments.length - 1];
     const settle = () => {
@@ -96,7 +97,7 @@ def outside_requests(chromium):
         message = json.loads(entry["message"])["message"]
         if message["method"] in ("Network.requestWillBeSent", "Network.webSocketCreated"):
             address = message["params"].get("request", message["params"])["url"]
-            if not address.startswith(("file:", "data:", "blob:", "about:")) and address not in seen:
+            if not address.startswith(INSIDE) and address not in seen:
                 seen.append(address)
     return seen
 
