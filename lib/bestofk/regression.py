@@ -61,6 +61,11 @@ class Equivalents:
     squared_error: np.ndarray
     covariance: np.ndarray
 
+    @property
+    def difficulty(self):
+        """Task difficulty nu = V / s^2: below 1/2, best-of-k falls as k^-2 on average."""
+        return self.squared_error / self.predictive_variance
+
 
 @dataclass(frozen=True)
 class TrainingSets:
