@@ -63,7 +63,7 @@ def against_random_subsets(rng):
     drawn_time = perf_counter() - start
     error = np.sqrt(np.mean((drawn - exact) ** 2))
     per_draw = drawn_time / draws
-    print(f"{prompts} prompts, k = 1..64, T = 0.5 sd: exact {exact_time:.2f} s; {draws} random subsets {drawn_time:.2f} s")
+    print(f"{prompts} prompts, 64 k, T = 0.5 sd: exact {exact_time:.2f} s; {draws} random subsets {drawn_time:.2f} s")
     print(f"  with {draws} subsets the error of a prompt's loss is {error:.4f} (root mean square)")
     same_time = error * np.sqrt(drawn_time / exact_time)
     print(f"  at equal time: error {same_time:.4f} against below 1e-12")
@@ -77,7 +77,7 @@ def against_regenerating():
     sweep_T = 64 * PROMPTS
     fresh, stored = sweep_k + sweep_T, SAMPLES * PROMPTS
     ratio = fresh / stored
-    print(f"completions for the official default sweeps over k and T: {fresh:,}; from one pool: {stored:,} ({ratio:.1f}x)")
+    print(f"completions for the official default sweeps: {fresh:,}; from one pool: {stored:,} ({ratio:.1f}x)")
     # its task has two answer filters, and every logged row is judged
     print(f"judge calls: {2 * fresh:,} against {stored:,} ({2 * fresh / stored:.1f}x)")
     every_k = PROMPTS * SAMPLES * (SAMPLES + 1) // 2

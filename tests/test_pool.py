@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bestofk import pool
-from bestofk.pool import curves, subsets
+from bestofk.pool import curves, scaling, subsets
 
 TEMPERATURES = np.array([0, 1e-300, 1e-6, 0.01, 0.1, 0.5, 1, 3, 10, 1e3, 1e8, np.inf])
 
@@ -135,13 +135,13 @@ def test_limits_in_temperature():
 def test_unbiased():
     """Pools of 12 and fresh draws of 5 from one population agree within 4.5 standard errors."""
     rng = np.random.default_rng(8)
-    pools, k = 20_000, 5
+    pools, k = 10_000, 5
     reward = rng.normal(size=(pools, 12)).round(1)
     loss = (reward - 0.8) ** 2 + rng.exponential(size=(pools, 12))
     for T in (0, 0.3, 2.0):
-        estimate = pool.reranked_loss(k, T, loss=loss[:4000], reward=reward[:4000])
-        fresh = pool.reranked_loss(k, T, loss=loss[4000:, :k], reward=reward[4000:, :k])
-        error = np.hypot(estimate.std() / 4000**0.5, fresh.std() / 16_000**0.5)
+        estimate = pool.reranked_loss(k, T, loss=loss[:2000], reward=reward[:2000])
+        fresh = pool.reranked_loss(k, T, loss=loss[2000:, :k], reward=reward[2000:, :k])
+        error = np.hypot(estimate.std() / 2000**0.5, fresh.std() / 8000**0.5)
         assert abs(estimate.mean() - fresh.mean()) < 4.5 * error
 
 
@@ -292,3 +292,222 @@ def test_curve_bad_input(change, message):
     good = {"loss": [[0, 1], [1, 0]], "reward": [[1, 2], [3, 2]], "seed": 0} | change
     with pytest.raises(ValueError, match=message):
         pool.curve(1, 0, **good)
+
+
+def quadratic_judge(rng, prompts, n, target=1.5):
+    """Standard normal answers, teacher 0, a judge that prefers answers near `target`: a finite best k at T = 0."""
+    answer = rng.normal(size=(prompts, n))
+    return answer**2, -((answer - target) ** 2)
+
+
+def test_optimum_of_the_table():
+    loss, reward = quadratic_judge(np.random.default_rng(16), 60, 16)
+    k, T = np.array([1, 2, 4, 16]), np.array([0, 0.5, 2.0, np.inf])
+    found = pool.optimum(k, T, loss=loss, reward=reward, seed=0, resamples=300)
+    mean = pool.reranked_loss(k, T, loss=loss, reward=reward).mean(axis=0)
+    np.testing.assert_allclose(found.mean, mean, atol=1e-13)
+    i, j = np.unravel_index(mean.argmin(), mean.shape)
+    assert found.best == (k[i], T[j]) and found.joint_set[i, j]
+    np.testing.assert_array_equal(found.best_k[:3], k[mean[:, :3].argmin(axis=0)])
+    np.testing.assert_array_equal(found.best_T[1:], T[mean[1:].argmin(axis=1)])
+    assert found.best_k[3] == 1 and found.best_T[0] == 0  # equal losses: the first candidate
+    assert found.k_set[:, 3].all() and found.T_set[0].all()
+    assert found.k_set.any(axis=0).all() and found.T_set.any(axis=1).all()
+
+
+def test_optimum_halves_by_hand():
+    """With one temperature and two k the cross-fitted gain follows from the two halves' means."""
+    loss, reward = quadratic_judge(np.random.default_rng(17), 41, 8)
+    found = pool.optimum([1, 2, 8], 0, loss=loss, reward=reward, seed=5, resamples=200)
+    order = np.random.default_rng(5).permutation(41)
+    table = pool.reranked_loss([1, 2, 8], 0, loss=loss, reward=reward)
+    a, b = table[order[:20]], table[order[20:]]
+    pick_a, pick_b = a.mean(axis=0).argmin(), b.mean(axis=0).argmin()
+    out_of_sample = np.append(a[:, pick_b], b[:, pick_a])
+    assert found.chosen == ((int([1, 2, 8][pick_a]), 0.0), (int([1, 2, 8][pick_b]), 0.0))
+    assert found.crossfit_loss == pytest.approx(out_of_sample.mean(), abs=1e-13)
+    most = np.append(a[:, 2], b[:, 2]).mean()
+    assert found.over_most_samples.value == pytest.approx(most - out_of_sample.mean(), abs=1e-13)
+    assert found.over_best_of_k == pool.Estimate(0.0, 0.0, 0.0)
+
+
+def test_sets_hold_the_best_and_exclude_the_bad():
+    """The population's best k (2, seen on 40,000 prompts) is in the 80 % set at least that often."""
+    rng = np.random.default_rng(18)
+    k = [1, 2, 3, 4, 8]
+    many_loss, many_reward = quadratic_judge(rng, 40_000, 8)
+    best = int(pool.reranked_loss(k, 0, loss=many_loss, reward=many_reward).mean(axis=0).argmin())
+    held = excluded = 0
+    for trial in range(150):
+        loss, reward = quadratic_judge(rng, 80, 8)
+        found = pool.optimum(k, 0, loss=loss, reward=reward, level=0.8, seed=trial, resamples=200)
+        held += found.k_set[best, 0]
+        excluded += not found.k_set[-1, 0]
+    assert held / 150 > 0.8 - 3 * (0.8 * 0.2 / 150) ** 0.5
+    assert excluded > 100
+
+
+def test_crossfitted_gain_has_no_winners_curse():
+    """A judge that knows nothing gains nothing, though the best of many candidates looks like a gain."""
+    rng = np.random.default_rng(19)
+    honest, apparent = [], []
+    for trial in range(120):
+        loss, reward = rng.random((24, 12)), rng.normal(size=(24, 12))
+        found = pool.optimum(np.arange(1, 13), [0, 0.5], loss=loss, reward=reward, seed=trial, resamples=100)
+        honest.append(found.over_one_sample.value)
+        apparent.append(found.mean[0, 0] - found.mean.min())
+    error = np.std(honest) / len(honest) ** 0.5
+    assert abs(np.mean(honest)) < 3.5 * error
+    assert np.mean(apparent) > 5 * error
+
+
+def test_power_law_of_a_uniform_law():
+    """Loss u^2, u uniform: 2/((k+1)(k+2)), exponent near 2; the fit is numpy's polyfit of the mean."""
+    rng = np.random.default_rng(20)
+    loss = rng.uniform(-1, 1, (3000, 64)) ** 2
+    k = np.array([8, 16, 32, 64])
+    fit = pool.power_law(k, loss=loss, reward=-loss, seed=0, resamples=300)
+    np.testing.assert_allclose(fit.mean, 2 / ((k + 1) * (k + 2)), rtol=0.15)
+    slope, start = np.polyfit(np.log(k), np.log(fit.mean), 1)
+    assert (fit.exponent, fit.A) == (pytest.approx(-slope), pytest.approx(np.exp(start)))
+    exact = -np.polyfit(np.log(k), np.log(2 / ((k + 1) * (k + 2))), 1)[0]
+    assert fit.exponent_low < exact < fit.exponent_high
+    assert fit.beta == pytest.approx(2 / fit.exponent - 1)
+    assert fit.beta_low == pytest.approx(2 / fit.exponent_high - 1)
+    assert fit.local_exponent[0] == pytest.approx(-np.polyfit(np.log(k[:3]), np.log(fit.mean[:3]), 1)[0])
+    np.testing.assert_allclose(fit.local_k, [16, 32])
+
+
+def test_prompt_difficulty_alone_makes_a_power_law():
+    """p ~ Beta(0.187, 1): an exponent near 0.17 with no density in sight, and the fits see the difference."""
+    rng = np.random.default_rng(21)
+    wrong = (rng.random((1000, 64)) > rng.beta(0.187, 1.0, (1000, 1))).astype(float)
+    k = np.array([4, 6, 8, 12, 16, 24, 32, 48, 64])
+    fit = pool.power_law(k, loss=wrong, reward=-wrong, seed=0, resamples=300)
+    assert 0.14 < fit.exponent < 0.20
+    assert 8 < fit.beta < 14
+    assert fit.exponent_low < 0.187 + 0.01
+    assert abs(fit.ahead["heterogeneity"]) < 0.02
+    assert "exponent 0.1" in str(fit) and "of resamples" in str(fit)
+
+
+def test_rival_fits_recover_exact_curves():
+    from scipy.optimize import least_squares
+    from scipy.special import betaln
+
+    k = np.array([1, 2, 4, 8, 16, 32, 64])
+    floor = 0.6 * k**-0.8 + 0.1
+    (A, rho, B), predicted = scaling._fit_floor(k, floor[None], np.array([256]))
+    np.testing.assert_allclose([A[0], rho[0], B[0]], [0.6, 0.8, 0.1], rtol=0.05)
+    assert predicted[0, 0] == pytest.approx(0.6 * 256**-0.8 + 0.1, rel=0.01)
+    without = scaling._fit_floor(k, (0.6 * k**-0.8)[None])[0]
+    assert without[2, 0] == pytest.approx(0, abs=0.01)
+    curve = lambda b1, b2: np.exp(betaln(b1, b2 + k) - betaln(b1, b2))  # noqa: E731
+    exact = scaling._fit_heterogeneity(k, np.stack([curve(0.3, 2.0), curve(1.5, 0.4)]))[0]
+    np.testing.assert_allclose(exact, [[0.3, 1.5], [2.0, 0.4]], rtol=1e-6)
+    noisy = curve(0.5, 1.0) * np.exp(0.05 * np.random.default_rng(22).normal(size=len(k)))
+    other = least_squares(lambda x: np.log(curve(*np.exp(x)) / noisy), [0, 0], xtol=1e-15, ftol=1e-15, gtol=1e-15)
+    np.testing.assert_allclose(scaling._fit_heterogeneity(k, noisy[None])[0][:, 0], np.exp(other.x), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"k": [1, 2, 2, 3]}, r"k must hold at least 4 different values .* got \[1, 2, 3\]"),
+        ({"T": [0, 1]}, "T must be a single temperature .* got 2"),
+        ({"loss": np.zeros((3, 4))}, "loss must have a positive mean .* got 0 at k=1"),
+        ({"loss": np.eye(4)[:, [0, 0, 0, 0]]}, "k=4 is too large for this pool"),
+    ],
+)
+def test_power_law_bad_input(change, message):
+    good = {"k": [1, 2, 3, 4], "T": 0.0, "loss": np.ones((3, 4))} | change
+    with pytest.raises(ValueError, match=message):
+        pool.power_law(good["k"], T=good["T"], loss=good["loss"], reward=np.ones_like(good["loss"]), seed=0)
+
+
+def test_optimum_bad_input():
+    with pytest.raises(ValueError, match="at least 4 prompts .* got 3"):
+        pool.optimum([1], [0], loss=np.ones((3, 2)), reward=np.ones((3, 2)), seed=0)
+
+
+def test_report_moments_are_unbiased():
+    """Averaged over all 3^4 pools of a three-valued law, the estimates are the population's moments."""
+    law = np.array([[0.0, 1.0], [1.0, -0.5], [3.0, 2.5]])
+    chosen = np.array(list(np.ndindex(3, 3, 3, 3)))
+    card = pool.report(2, 1.0, loss=law[chosen, 0], reward=law[chosen, 1], seed=0, resamples=100)
+    away, centred = (law - law.mean(axis=0)).T
+    assert card.covariance.value == pytest.approx((away * centred).mean(), abs=1e-14)
+    assert card.curvature.value == pytest.approx((away * centred**2).mean(), abs=1e-14)
+
+
+def test_report_by_hand():
+    """Two prompts of five samples, one unscored, counted on fingers."""
+    wrong = [[1, 0, 0, 1, 1], [0, 1, 1, 1, 1], [0, 0, 0, 0, 0]]
+    score = [[3, 3, 1, 2, -np.inf], [5, 5, 5, 1, 1], [1, 2, 3, 4, 5]]
+    card = pool.report([1, 2], 4.0, loss=wrong, reward=score, seed=0, resamples=100)
+    assert (card.prompts, card.samples, card.left_out, card.auroc_prompts) == (3, 15, 0, 2)
+    assert card.unscored == pytest.approx(1 / 15)
+    assert card.loss.value == pytest.approx((1 / 2 + 4 / 5 + 0) / 3)
+    assert card.coverage_loss.value == 0
+    first = (0.5 + 0 + 1 + 0) / 4  # right samples (3, 1) against wrong ones (3, 2)
+    second = (0.5 + 0.5 + 1 + 1) / 4
+    assert card.auroc_within.value == pytest.approx((first + second) / 2)
+    assert card.top_tie == pytest.approx(2 / 3)
+    assert card.top_tie_size == pytest.approx((2 / 4 + 3 / 5 + 1 / 5) / 3)
+    rules = {"first": (1 + 0 + 0) / 3, "shared": (1 / 2 + 2 / 3 + 0) / 3, "last": (0 + 1 + 0) / 3}
+    assert card.tie_rules == pytest.approx(rules)
+    np.testing.assert_allclose(card.tail, np.array([1 / 2 + 2 / 3, 1 / 2 + 2 / 3, 1 + 2 / 3, 0 + 1]) / 3)
+    # Cov(loss, score): 1/6 in the first prompt, (5 + 5 + 1 + 1)/4 - 4/5 * 17/4 = -0.4 in the second, 0 in the third
+    assert card.covariance.value == pytest.approx((1 / 6 - 0.4 + 0) / 3)
+    assert card.covariance_signs == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+
+
+def test_report_pooled_auroc_counts_all_pairs():
+    rng = np.random.default_rng(23)
+    for values in (2, 4):
+        loss = rng.integers(0, values, (5, 6)).astype(float)
+        reward = rng.integers(0, 5, (5, 6)) - 0.5 * loss
+        card = pool.report(2, 1.0, loss=loss, reward=reward, seed=0, resamples=100)
+        a, b = loss.ravel(), reward.ravel()
+        pairs = [(b[i] > b[j]) + 0.5 * (b[i] == b[j]) for i in range(30) for j in range(30) if a[i] < a[j]]
+        assert card.auroc_pooled == pytest.approx(np.mean(pairs), abs=1e-12)
+
+
+def test_report_expansion_is_right_at_high_temperature():
+    """The gap to the measured loss shrinks as T^-3 (at k = 2 and 12 the third coefficient is not small)."""
+    rng = np.random.default_rng(24)
+    reward = rng.normal(size=(50, 12))
+    loss = (reward + rng.normal(size=(50, 12))) ** 2
+    card = pool.report([2, 12], [20.0, 40.0], loss=loss, reward=reward, seed=0, resamples=100)
+    gap = np.abs(card.expansion - card.measured)
+    np.testing.assert_allclose(gap[:, 0] / gap[:, 1], 8, rtol=0.2)
+    np.testing.assert_allclose(card.measured, pool.reranked_loss([2, 12], [20, 40], loss=loss, reward=reward).mean(0))
+
+
+def test_report_turn_has_the_sign_of_the_large_k_approach():
+    """Loss and reward of few levels, repeated: the pool is the law, and 1/k (delta_k - delta_inf) is minus `turn`."""
+    from bestofk import reranking
+
+    rng = np.random.default_rng(25)
+    law_loss, law_reward = rng.random((6, 4)), rng.normal(size=(6, 4))
+    card = pool.report(1, [0.7, 2.0], loss=np.repeat(law_loss, 2, 1), reward=np.repeat(law_reward, 2, 1), seed=0)
+    k = 200_000
+    near = np.mean([reranking.reranked_loss(k, card.T, loss=a, reward=b) for a, b in zip(law_loss, law_reward)], axis=0)
+    weight = np.exp(law_reward[:, :, None] / card.T)
+    limit = ((weight * law_loss[:, :, None]).sum(1) / weight.sum(1)).mean(0)
+    np.testing.assert_allclose(k * (near - limit), -card.turn, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"T": 0.0}, "T must be > 0, got 0.0"),
+        ({"loss": np.ones((3, 4))}, "loss must differ within at least 2 prompts .* got 0"),
+        ({"reward": np.full((3, 4), -np.inf)}, "reward must score at least 3 samples of at least 2 prompts, got 0"),
+    ],
+)
+def test_report_bad_input(change, message):
+    rng = np.random.default_rng(26)
+    good = {"T": 1.0, "loss": rng.random((3, 4)), "reward": rng.random((3, 4))} | change
+    with pytest.raises(ValueError, match=message):
+        pool.report(2, good["T"], loss=good["loss"], reward=good["reward"], seed=0)

@@ -1,10 +1,25 @@
 """What do stored samples say about reranking?
 
 From one pool of N scored samples a prompt: the unbiased reranked loss for every
-k <= N and every selection temperature T at once, with intervals over prompts.
+k <= N and every selection temperature T at once, with intervals over prompts; the
+best k and T; the power law and its rivals; and a report card of the judge.
 """
 
-from .curves import Curve, curve
+from .choice import Optimum, optimum
+from .curves import Curve, Estimate, curve
+from .judging import JudgeReport, report
+from .scaling import PowerLaw, power_law
 from .subsets import reranked_loss
 
-__all__ = ["Curve", "curve", "reranked_loss"]
+__all__ = [
+    "Curve",
+    "Estimate",
+    "JudgeReport",
+    "Optimum",
+    "PowerLaw",
+    "curve",
+    "optimum",
+    "power_law",
+    "report",
+    "reranked_loss",
+]

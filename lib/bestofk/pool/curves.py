@@ -11,6 +11,23 @@ PROMPTS = 512  # prompts held in memory as a table at a time
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """A mean over prompts with its bootstrap interval.
+
+    Attributes
+    ----------
+    value, low, high : float
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self):
+        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
+
+
+@dataclass(frozen=True)
 class Curve:
     """Mean reranked loss over prompts with bootstrap intervals.
 
@@ -89,32 +106,39 @@ def curve(k, T, *, loss, reward, level=0.95, seed, resamples=1000, progress=Fals
     if len(pool.sizes) < 2:
         raise ValueError(f"loss must hold at least 2 prompts for an interval over prompts, got {len(pool.sizes)}")
     rng = np.random.default_rng(seed)
-    mean, error, resampled = resampled_means(pool, k, T, resamples, rng, progress)
+    table = lambda prompts: subset_averages(pool.take(prompts), k, T)  # noqa: E731
+    mean, error, resampled = resampled_means(len(pool.sizes), table, resamples, rng, progress)
     low, high = interval(resampled, level)
     mean, low, high, error = (values.reshape(shape) for values in (mean, low, high, error))
     resampled = resampled.reshape((resamples,) + shape)
     return Curve(k_given, T_given, mean, low, high, error, level, len(pool.sizes), resampled)
 
 
-def resampled_means(pool, k, T, resamples, rng, progress=False):
-    """Mean over prompts, its standard error, and means of resampled prompts: (K, T), (K, T), (resamples, K, T)."""
-    prompts = len(pool.sizes)
+def resampled_means(prompts, values, resamples, rng, progress=False):
+    """Means over prompts of a table that is made part by part.
+
+    `values(positions)` gives an array (len(positions), ...). Returned are the mean (...), its
+    standard error (...), and the mean of every resample of prompts (resamples, ...).
+    """
     starts = range(0, prompts, PROMPTS)
     sizes = np.array([min(PROMPTS, prompts - start) for start in starts])
     drawn = rng.multinomial(prompts, sizes / prompts, size=resamples)
-    mean = np.zeros((len(k), len(T)))
-    squares = np.zeros_like(mean)
-    resampled = np.zeros((resamples, mean.size))
+    mean = squares = resampled = 0.0
     for part, start in enumerate(_bar(starts, progress)):
         count = sizes[part]
-        table = subset_averages(pool.take(np.arange(start, start + count)), k, T)
+        table = np.asarray(values(np.arange(start, start + count)))
         shift = table.mean(axis=0) - mean
-        mean += shift * count / (start + count)
-        squares += ((table - table.mean(axis=0)) ** 2).sum(axis=0) + shift**2 * start * count / (start + count)
-        times = rng.multinomial(drawn[:, part], np.full(count, 1 / count))
-        resampled += times @ table.reshape(count, -1)
-    error = np.sqrt(squares / max(prompts - 1, 1) / prompts)
-    return mean, error, resampled.reshape((resamples,) + mean.shape) / prompts
+        mean = mean + shift * count / (start + count)
+        squares = squares + ((table - table.mean(axis=0)) ** 2).sum(axis=0) + shift**2 * start * count / (start + count)
+        times = rng.multinomial(drawn[:, part], np.full(count, 1 / count)).astype(float)
+        resampled = resampled + np.tensordot(times, table, axes=1)
+    return mean, np.sqrt(squares / max(prompts - 1, 1) / prompts), resampled / prompts
+
+
+def estimate(values, level, resamples, rng):
+    """Mean over prompts of an array (prompts, ...), and its interval: three arrays (...)."""
+    mean, _, resampled = resampled_means(len(values), lambda prompts: values[prompts], resamples, rng)
+    return mean, *interval(resampled, level)
 
 
 def interval(resampled, level):

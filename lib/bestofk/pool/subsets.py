@@ -99,6 +99,13 @@ def subset_averages(pool, k, T):
     return result
 
 
+def tie_averaged(loss, reward):
+    """Losses (prompts, N) in falling order of reward, tied samples all carrying their mean."""
+    order = np.argsort(reward, axis=1, kind="stable")
+    loss, reward = (np.take_along_axis(values, order, axis=1) for values in (loss, reward))
+    return _clusters(loss, reward, 0.0, _cluster_starts(reward, 0.0, 0.0))[0][:, ::-1]
+
+
 def _table(loss, reward, k, T):
     """The average for prompts of equal N: (prompts, N) -> (prompts, len(k), len(T))."""
     order = np.argsort(reward, axis=1, kind="stable")

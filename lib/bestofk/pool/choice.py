@@ -1,0 +1,157 @@
+"""Which k and which T are best on this pool, how sure is that, and what does the choice gain?"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._input import counts_and_temperatures, read_pool
+from .curves import Estimate, check_interval, interval, resampled_means
+from .subsets import subset_averages
+
+
+@dataclass(frozen=True)
+class Optimum:
+    """The best k and T of a grid, with confidence sets and honest gains.
+
+    Attributes
+    ----------
+    k, T : ndarray
+        The candidates, 1-D.
+    mean : ndarray (len(k), len(T))
+        Mean reranked loss over prompts.
+    best : tuple (k, T)
+        Candidate of least mean loss; of equal ones the smallest k, then the smallest T.
+    best_k : ndarray (len(T),)
+        Best k at every T.
+    best_T : ndarray (len(k),)
+        Best T at every k.
+    k_set : ndarray of bool (len(k), len(T))
+        Column j: the k that cannot be excluded as best at ``T[j]``.
+    T_set : ndarray of bool (len(k), len(T))
+        Row i: the T that cannot be excluded as best at ``k[i]``.
+    joint_set : ndarray of bool (len(k), len(T))
+        The pairs that cannot be excluded as best. Each set holds the best
+        candidate of the population with probability at least `level` (for many prompts).
+    level : float
+    chosen : tuple of two (k, T)
+        The choice of either half of the prompts.
+    crossfit_loss : float
+        Mean loss of each half's choice on the *other* half: free of the winner's curse.
+    over_one_sample, over_most_samples, over_best_of_k : Estimate
+        Cross-fitted gain (reference minus choice: positive is better) over k = 1, over the largest k at the same
+        T, and over T = 0 (or the least T of the grid) at the same k.
+    """
+
+    k: np.ndarray
+    T: np.ndarray
+    mean: np.ndarray
+    best: tuple
+    best_k: np.ndarray
+    best_T: np.ndarray
+    k_set: np.ndarray
+    T_set: np.ndarray
+    joint_set: np.ndarray
+    level: float
+    chosen: tuple
+    crossfit_loss: float
+    over_one_sample: Estimate
+    over_most_samples: Estimate
+    over_best_of_k: Estimate
+
+
+def optimum(k, T, *, loss, reward, level=0.95, seed, resamples=1000, progress=False):
+    """Best k, best T and best pair of a grid, from one pool.
+
+    Prompts are split into two random halves. Each half chooses its best (k, T);
+    the choice is judged on the other half, so the reported gains do not profit
+    from having been chosen. The confidence sets use all prompts.
+
+    Parameters
+    ----------
+    k, T, loss, reward
+        As for `reranked_loss`; `k` and `T` are the candidates. At least four prompts.
+    level, seed, resamples, progress
+        As for `curve`.
+
+    Returns
+    -------
+    Optimum
+
+    Notes
+    -----
+    A candidate c stays in a set if its mean loss exceeds the least one by no more
+    than the `level` quantile of ``e_c - min(e)``, e being the resampled means minus
+    the means: a comparison with the best, simultaneous over the set's candidates.
+    "Is the loss at k* really below that at N?" is answered yes if N is not in `k_set`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bestofk import pool
+    >>> rng = np.random.default_rng(1)
+    >>> answer = rng.normal(size=(300, 16))
+    >>> found = pool.optimum([1, 2, 4, 8, 16], 0, loss=answer**2, reward=-(answer - 1.5) ** 2, seed=0)
+    >>> found.best, found.k[found.k_set[:, 0]]
+    ((2, 0.0), array([2]))
+    """
+    k, T, _ = counts_and_temperatures(k, T)
+    check_interval(level, resamples)
+    pool = read_pool(loss, reward, k)
+    prompts = len(pool.sizes)
+    if prompts < 4:
+        raise ValueError(f"loss must hold at least 4 prompts to choose on half and report on half, got {prompts}")
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(prompts)
+    halves = [np.sort(shuffled[: prompts // 2]), np.sort(shuffled[prompts // 2 :])]
+    means, draws = [], []
+    for half in halves:
+        part = pool.take(half)
+        mean, _, resampled = resampled_means(
+            len(half), lambda prompts: subset_averages(part.take(prompts), k, T), resamples, rng, progress
+        )
+        means.append(mean)
+        draws.append(resampled)
+    share = np.array([len(half) for half in halves]) / prompts
+    mean = share[0] * means[0] + share[1] * means[1]
+    error = share[0] * draws[0] + share[1] * draws[1] - mean
+    chosen = [_least(values) for values in means]
+    i, j = _least(mean)
+
+    def judged(values, pick):
+        """Loss at a pick made from the other half's choice, averaged over both halves."""
+        return sum(share[h] * values[h][..., *pick(*chosen[1 - h])] for h in (0, 1))
+
+    def gain(reference):
+        estimate = judged(means, reference) - judged(means, lambda a, b: (a, b))
+        low, high = interval(judged(draws, reference) - judged(draws, lambda a, b: (a, b)), level)
+        return Estimate(float(estimate), float(low), float(high))
+
+    one, most, hard = int(k.argmin()), int(k.argmax()), int(T.argmin())
+    return Optimum(
+        k=k,
+        T=T,
+        mean=mean,
+        best=(int(k[i]), float(T[j])),
+        best_k=np.array([k[_least(column[:, None])[0]] for column in mean.T]),
+        best_T=np.array([T[_least(row[None])[1]] for row in mean]),
+        k_set=_comparable(mean, error, 0, level),
+        T_set=_comparable(mean, error, 1, level),
+        joint_set=_comparable(mean.reshape(-1), error.reshape(resamples, -1), 0, level).reshape(mean.shape),
+        level=level,
+        chosen=tuple((int(k[a]), float(T[b])) for a, b in chosen),
+        crossfit_loss=float(judged(means, lambda a, b: (a, b))),
+        over_one_sample=gain(lambda a, b: (one, b)),
+        over_most_samples=gain(lambda a, b: (most, b)),
+        over_best_of_k=gain(lambda a, b: (a, hard)),
+    )
+
+
+def _least(mean):
+    """Index of the least entry; entries equal to rounding count as equal and the first wins."""
+    return np.unravel_index(np.argmax(mean <= mean.min() + 1e-12 * np.abs(mean).max()), mean.shape)
+
+
+def _comparable(mean, error, axis, level):
+    """Candidates along `axis` that resampling cannot tell from the best one."""
+    reach = np.quantile(error - error.min(axis=axis + 1, keepdims=True), level, axis=0)
+    return mean - mean.min(axis=axis, keepdims=True) <= reach + 1e-12 * np.abs(mean).max()
