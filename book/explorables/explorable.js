@@ -2,6 +2,9 @@
  *
  * Classic script, nothing loaded from elsewhere, so a page works from file://. It fills
  * window.bestofkExplorables, where each explorable also leaves a small object for tests.
+ *
+ * A further explorable is NAME.html (markup, words, the scripts it needs) and NAME.js beside this file; a chapter
+ * takes it in with a {raw} html directive whose :file: is explorables/NAME.html, so that no other page loads it.
  */
 window.bestofkExplorables = window.bestofkExplorables || {};
 (function (shared) {
@@ -17,7 +20,7 @@ window.bestofkExplorables = window.bestofkExplorables || {};
     return element;
   };
 
-  /** Text with a Greek or italic symbol: parts "like *k* or T" set the starred words in italics. */
+  /** Create an SVG text whose starred words, as in "best *k*", are set in italics. */
   shared.drawText = function (parent, attributes, text) {
     const element = shared.draw(parent, "text", attributes);
     text.split("*").forEach(function (part, i) {
