@@ -11,7 +11,7 @@
 """
 
 import argparse
-import resource
+import tracemalloc
 from time import perf_counter
 
 import numpy as np
@@ -88,13 +88,13 @@ def large(rng):
     k, T = np.arange(1, SAMPLES + 1), [0, 0.5]
     for prompts in (10_000, 100_000):
         loss, reward = make_pool(rng, prompts, True)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        tracemalloc.start()
         start = perf_counter()
         pool.curve(k, T, loss=loss, reward=reward, seed=0, progress=True)
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        taken, peak = perf_counter() - start, tracemalloc.get_traced_memory()[1] / 2**20
+        tracemalloc.stop()
         held = (loss.nbytes + reward.nbytes) / 2**20
-        taken = perf_counter() - start
-        print(f"curve of {prompts:,} x {SAMPLES}: {taken:.0f} s, peak {grown:.0f} MiB beside a pool of {held:.0f} MiB")
+        print(f"curve of {prompts:,} x {SAMPLES}: {taken:.0f} s, peak {peak:.0f} MiB for a pool of {held:.0f} MiB")
 
 
 if __name__ == "__main__":

@@ -482,6 +482,7 @@ def test_report_expansion_is_right_at_high_temperature():
     gap = np.abs(card.expansion - card.measured)
     np.testing.assert_allclose(gap[:, 0] / gap[:, 1], 8, rtol=0.2)
     np.testing.assert_allclose(card.measured, pool.reranked_loss([2, 12], [20, 40], loss=loss, reward=reward).mean(0))
+    assert (card.gap_error < 0.1 * card.measured_error).all()  # prompt by prompt the two go together
 
 
 def test_report_turn_has_the_sign_of_the_large_k_approach():

@@ -53,6 +53,8 @@ class JudgeReport:
         Mean reranked loss and its standard error.
     expansion : ndarray (len(k), len(T))
         Its prediction to second order in 1/T from `covariance` and `curvature`.
+    gap_error : ndarray (len(k), len(T))
+        Standard error of `measured` minus `expansion`, taken prompt by prompt.
     turn, turn_low, turn_high : ndarray (len(T),)
         Mean over prompts of (E[w^2]/E[w]^2) (loss at k = inf under T/2 minus under T), w = exp(r/T).
         Positive at large k means that the loss comes to its limit from below, so that a
@@ -86,6 +88,7 @@ class JudgeReport:
     measured: np.ndarray
     measured_error: np.ndarray
     expansion: np.ndarray
+    gap_error: np.ndarray
     turn: np.ndarray
     turn_low: np.ndarray
     turn_high: np.ndarray
@@ -147,10 +150,8 @@ def report(k, T, *, loss, reward, level=0.95, seed, resamples=1000):
         tails[prompts] = tie_averaged(block_loss, block_reward)[:, :depth]
     tail, tail_low, tail_high = estimate(tails, level, resamples, rng)
     table = subset_averages(scored, k, T)
-    first, second = value["covariance"].mean(), value["curvature"].mean()
-    column = k[:, None].astype(float)
-    expansion = value["loss"].mean() + (column - 1) / column * first / T
-    expansion = expansion + (column - 1) * (column - 2) / (2 * column**2) * second / T**2
+    expansion = _expansion(k[:, None].astype(float), T, value)
+    error = 1 / len(table) ** 0.5
     turn, turn_low, turn_high = estimate(value["turn"], level, resamples, rng)
     return JudgeReport(
         prompts=len(pool.sizes),
@@ -176,8 +177,9 @@ def report(k, T, *, loss, reward, level=0.95, seed, resamples=1000):
         k=k,
         T=T,
         measured=table.mean(axis=0),
-        measured_error=table.std(axis=0, ddof=1) / len(table) ** 0.5,
-        expansion=expansion,
+        measured_error=error * table.std(axis=0, ddof=1),
+        expansion=expansion.mean(axis=0),
+        gap_error=error * (table - expansion).std(axis=0, ddof=1),
         turn=turn,
         turn_low=turn_low,
         turn_high=turn_high,
@@ -222,6 +224,12 @@ def _prompt_values(loss, reward, T):
         "shared": (loss * top).sum(axis=1) / tied,
         "turn": _turn(loss, reward, T),
     }
+
+
+def _expansion(k, T, value):
+    """Second order in 1/T of every prompt: (prompts, len(k), len(T))."""
+    mean, first, second = (value[name][:, None, None] for name in ("loss", "covariance", "curvature"))
+    return mean + (k - 1) / k * first / T + (k - 1) * (k - 2) / (2 * k**2) * second / T**2
 
 
 def _few(values):
