@@ -1,0 +1,70 @@
+"""Judges that ask how probable an answer is under a model, which may be the generator itself.
+
+One forward pass gives all three kinds: `measure` returns the sums that they share.
+"""
+
+import numpy as np
+
+from . import Verdict, missing, once
+
+
+def measure(engine, *, end="\n", nodes=1024):
+    """Return a function ``(item, samples) -> list of (logprob, entropy, tokens)`` or None where it does not fit.
+
+    Parameters
+    ----------
+    engine : transformers engine
+    end : str
+        What ended a completion that stopped by itself (the generator's stop string, or its end token). It is
+        scored too: without it "#### 11" would always be at least as probable as "#### 112".
+    nodes : int
+        Most distinct token positions in one forward pass.
+    """
+    from ..scoring import Scorer
+
+    scorer = Scorer(engine, nodes)
+
+    def measured(item, samples):
+        def judge(texts):
+            pairs = scorer.likelihood(item.prompt, texts)
+            return [None if p is None else (p[0].sum(), p[1].sum(), len(p[0])) for p in pairs]
+
+        return once(samples, lambda s: _whole(s, end), judge)
+
+    measured.scorer = scorer
+    return measured
+
+
+def _whole(sample, end):
+    return sample.text + end if sample.finish_reason == "stop" or not sample.text else sample.text
+
+
+def verdict(kind, sums):
+    """The score of `kind` from the sums of `measure`.
+
+    Examples
+    --------
+    >>> [verdict(kind, (-6.0, 3.0, 4)).score for kind in ("loglik", "loglik_mean", "entropy")]
+    [-6.0, -1.5, -0.75]
+    """
+    if sums is None or any(x is None or np.isnan(x) for x in sums):
+        return missing("too long")
+    logprob, entropy, tokens = sums
+    return Verdict({"loglik": logprob, "loglik_mean": logprob / tokens, "entropy": -entropy / tokens}[kind])
+
+
+def _kind(name):
+    def make(engine, **options):
+        measured = measure(engine, **options)
+
+        def judge(item, samples):
+            return [verdict(name, sums) for sums in measured(item, samples)]
+
+        judge.scorer = measured.scorer
+        return judge
+
+    make.__doc__ = f"The judge {name!r}; options as in `measure`."
+    return make
+
+
+loglik, loglik_mean, entropy = _kind("loglik"), _kind("loglik_mean"), _kind("entropy")

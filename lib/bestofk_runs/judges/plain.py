@@ -1,0 +1,98 @@
+"""Judges that need no model: length, what the generator stored, and a numeric estimate."""
+
+import hashlib
+
+import numpy as np
+
+from . import Verdict, missing
+
+
+def length(*, prefer="short"):
+    """Judge by the number of tokens (of characters where no count is stored).
+
+    Examples
+    --------
+    >>> from bestofk_runs.judges import Item, Sample
+    >>> [v.score for v in length(prefer="long")(Item(0, "", ""), [Sample("abc", tokens=2), Sample("abc")])]
+    [2.0, 3.0]
+    """
+    if prefer not in ("short", "long"):
+        raise ValueError(f"prefer must be short or long, got {prefer!r}")
+    sign = 1.0 if prefer == "long" else -1.0
+
+    def judge(item, samples):
+        return [Verdict(sign * (len(s.text) if s.tokens is None else s.tokens)) for s in samples]
+
+    return judge
+
+
+def stored(*, stored="logprob_mean"):
+    """Judge by the log-probability that came with the pool, summed or a token.
+
+    Examples
+    --------
+    >>> from bestofk_runs.judges import Item, Sample
+    >>> [v.score for v in globals()["stored"]()(Item(0, "", ""), [Sample("a", logprob=-3.0, tokens=2)])]
+    [-1.5]
+    """
+    if stored not in ("logprob", "logprob_mean"):
+        raise ValueError(f"stored must be logprob or logprob_mean, got {stored!r}")
+
+    def judge(item, samples):
+        return [_stored(s, stored == "logprob_mean") for s in samples]
+
+    return judge
+
+
+def _stored(sample, mean):
+    if sample.logprob is None or np.isnan(sample.logprob) or (mean and not sample.tokens):
+        return missing("missing")
+    return Verdict(sample.logprob / sample.tokens if mean else sample.logprob)
+
+
+def numeric(*, estimates, estimate_noise=0.0, estimate_seed=0, scale="linear"):
+    """The theory's reward, r = -(y - mu)^2, with mu an estimate of the number for each prompt.
+
+    Parameters
+    ----------
+    estimates : dict
+        From prompt_id to mu: another model's own estimate (the median of its own samples, say), or another
+        number made without the gold answer.
+    estimate_noise : float
+        Standard deviation of Gaussian noise on mu, one draw a prompt: the misspecification dial.
+    estimate_seed : int
+    scale : {'linear', 'log'}
+        Compare the numbers, or the logarithms of their magnitudes plus one with their signs.
+
+    Examples
+    --------
+    >>> from bestofk_runs.judges import Item, Sample
+    >>> judge = numeric(estimates={"p": 10.0})
+    >>> [v.score for v in judge(Item("p", "", ""), [Sample("", y=12.0), Sample("", y=None)])]
+    [-4.0, nan]
+    """
+    if scale not in ("linear", "log"):
+        raise ValueError(f"scale must be linear or log, got {scale!r}")
+    if not (np.isfinite(estimate_noise) and estimate_noise >= 0):
+        raise ValueError(f"estimate_noise must be a finite number >= 0, got {estimate_noise!r}")
+    view = _signed_log if scale == "log" else float
+
+    def judge(item, samples):
+        mu = estimates.get(item.prompt_id)
+        if mu is None or not np.isfinite(mu):
+            return [missing("missing") for _ in samples]
+        key = int.from_bytes(hashlib.sha256(str(item.prompt_id).encode()).digest()[:8], "big")
+        mu = view(mu) + estimate_noise * np.random.default_rng([estimate_seed, key]).standard_normal()
+        return [_numeric(s.y, mu, view) for s in samples]
+
+    return judge
+
+
+def _numeric(y, mu, view):
+    if y is None or not np.isfinite(y):
+        return missing("missing")
+    return Verdict(-float((view(y) - mu) ** 2))
+
+
+def _signed_log(y):
+    return float(np.sign(y) * np.log1p(abs(y)))
