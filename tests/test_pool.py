@@ -192,6 +192,16 @@ def test_shapes():
     assert pool.reranked_loss([1, 2, 3], [0, 1.0], loss=loss > 0, reward=reward.astype(int)).shape == (3, 3, 2)
 
 
+def test_a_data_frame_is_a_pool():
+    import pandas
+
+    loss, reward = np.eye(4)[:3], np.arange(12.0).reshape(3, 4)
+    frames = dict(loss=pandas.DataFrame(loss), reward=pandas.DataFrame(reward))
+    np.testing.assert_array_equal(
+        pool.reranked_loss([1, 3], 0.5, **frames), pool.reranked_loss([1, 3], 0.5, loss=loss, reward=reward)
+    )
+
+
 def test_large_pools_with_small_k_and_many_subsets():
     rng = np.random.default_rng(11)
     loss, reward = rng.random((1, 3000)), rng.normal(size=(1, 3000))

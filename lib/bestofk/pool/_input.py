@@ -65,7 +65,9 @@ def counts_and_temperatures(k, T):
 
 def _rows(values, name):
     """A 2-D float array, or a list of 1-D float arrays when the prompts are ragged."""
-    if not isinstance(values, np.ndarray):
+    if hasattr(values, "__array__"):  # a table of pandas or torch, say
+        values = np.asarray(values)
+    else:
         rows = [np.asarray(row) for row in values]
         ragged = len({row.shape for row in rows}) > 1
         values = rows if ragged or not rows else np.stack(rows)
