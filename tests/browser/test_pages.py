@@ -4,6 +4,18 @@ import pytest
 from chromium import console_errors, outside_requests, pages, resize, visit
 
 PHONE = 420
+FACTS = """
+    const done = arguments[arguments.length - 1];
+    const count = selector => document.querySelectorAll(selector).length;
+    document.fonts.ready.then(fonts => done({
+      formulas: count(".math"), typeset: count(".math mjx-container"), refused: count("mjx-merror"),
+      fonts_missing: [...fonts].filter(font => font.family.startsWith("MJX") && font.status == "error").length,
+    }));
+"""
+WIDTH = """
+    const done = arguments[arguments.length - 1];
+    requestAnimationFrame(() => requestAnimationFrame(() => done(document.documentElement.scrollWidth)));
+"""
 LUMINANCE = """
     const colour = getComputedStyle(arguments[0])[arguments[1]].match(/[0-9.]+/g).slice(0, 3).map(Number);
     const linear = colour.map(c => c / 255).map(c => c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
@@ -16,31 +28,46 @@ def built(book):
     return [path for path in pages(book) if path.name not in ("index.html", "genindex.html", "search.html")]
 
 
-def test_maths_render_with_the_network_closed(built, chromium):
-    with_maths = [path for path in built if 'class="math' in path.read_text(encoding="utf-8")]
-    if not with_maths:
-        pytest.skip("the built book has no page with maths")
-    resize(chromium, 1300)
-    for path in with_maths:
+@pytest.fixture(scope="module")
+def seen(built, chromium):
+    """What a browser without a network made of each page, desktop and phone: page name -> facts."""
+    facts = {}
+    for path in built:
+        resize(chromium, 1300)
         visit(chromium, path)
-        sources, typeset, failed = chromium.execute_script(
-            "return ['.math', '.math mjx-container', 'mjx-merror'].map(s => document.querySelectorAll(s).length)")
-        assert typeset >= sources > 0, f"{path.name}: {typeset} of {sources} formulas typeset"
-        assert failed == 0, f"{path.name}: {failed} formulas with an error"
-        fonts = chromium.execute_script(
-            "return document.fonts.ready.then(f => [...f].filter(x => x.family.startsWith('MJX') && x.status == 'error').length)")
-        assert fonts == 0, f"{path.name}: {fonts} MathJax fonts did not load"
-        assert outside_requests(chromium) == [], path.name
-        assert console_errors(chromium) == [], path.name
+        facts[path.name] = chromium.execute_async_script(FACTS)
+        resize(chromium, PHONE)
+        facts[path.name] |= {"width": chromium.execute_async_script(WIDTH), "errors": console_errors(chromium),
+                             "outside": outside_requests(chromium)}
+    return facts
+
+
+def test_maths_render_with_the_network_closed(seen):
+    assert sum(page["formulas"] for page in seen.values()) > 0
+    for name, page in seen.items():
+        assert page["typeset"] >= page["formulas"], f"{name}: {page['typeset']} of {page['formulas']} formulas typeset"
+        assert page["refused"] == 0, f"{name}: {page['refused']} formulas with an error"
+        assert page["fonts_missing"] == 0, f"{name}: {page['fonts_missing']} MathJax fonts did not load"
+
+
+def test_pages_ask_nothing_from_outside_and_raise_no_error(seen):
+    assert {name: page["outside"] for name, page in seen.items() if page["outside"]} == {}
+    assert {name: page["errors"] for name, page in seen.items() if page["errors"]} == {}
+
+
+def test_no_page_scrolls_sideways_on_a_phone(seen):
+    assert {name: page["width"] for name, page in seen.items() if page["width"] > PHONE} == {}
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_theme_applies(built, chromium, theme):
+    """On the first page and those with an explorable: the theme itself is the same on every page."""
+    some = [path for path in built if path.name == "intro.html" or "data-explorable" in path.read_text(encoding="utf-8")]
     resize(chromium, 1300)
     chromium.execute_cdp_cmd("Emulation.setEmulatedMedia",
                              {"features": [{"name": "prefers-color-scheme", "value": theme}]})
     try:
-        for path in built:
+        for path in some:
             visit(chromium, path)
             assert chromium.execute_script("return document.documentElement.dataset.theme") == theme, path.name
             surfaces = [chromium.find_element("tag name", "body"), *chromium.find_elements("css selector", ".explorable")]
@@ -52,14 +79,3 @@ def test_theme_applies(built, chromium, theme):
                 assert contrast >= 4.5, f"{path.name}: contrast {contrast:.1f}"
     finally:
         chromium.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-
-
-def test_no_page_scrolls_sideways_on_a_phone(built, chromium):
-    resize(chromium, PHONE)
-    wide = {}
-    for path in built:
-        visit(chromium, path)
-        across = chromium.execute_script("return document.documentElement.scrollWidth")
-        if across > PHONE:
-            wide[path.name] = across
-    assert wide == {}
