@@ -2,8 +2,8 @@
 (function (shared) {
   "use strict";
   const START = { temperature: 0.5, samples: 5, scores: [1.2, 0.3, 2.0, 1.6, 0.8, 2.3, 0.1, 1.9] };
-  const LEFT = -3; // ends of the race course, in units of the score
-  const RIGHT = 9;
+  const LEFT = -2; // ends of the race course, in units of the score
+  const RIGHT = 8;
   const LANE = 32;
   const TOP = 30;
   const byId = (name) => document.getElementById("xr-" + name);
@@ -84,7 +84,7 @@
       shared.draw(svg, "text", { x: width, y: y + 4, "text-anchor": "end", class: "muted" }, (100 * share).toFixed(1) + " %");
     }
     const ground = TOP + k * LANE + 4;
-    for (let tick = LEFT + 1; tick <= RIGHT; tick += narrow ? 4 : 2) {
+    for (let tick = LEFT; tick <= RIGHT; tick += narrow ? 4 : 2) {
       shared.draw(svg, "text", { x: x(tick), y: ground + 14, "text-anchor": "middle", class: "muted" }, String(tick).replace("-", "−"));
     }
     byId("race-text").textContent = "Race of " + k + " answers at temperature " + T + ": answer " + (first + 1) +
@@ -116,7 +116,7 @@
     byId("verdict").textContent = races === 1
       ? "Answer " + (first + 1) + " wins this race" + (T === 0 ? "; without noise it always will." : ". Softmax gives it " +
         (100 * probabilities[first]).toFixed(1) + " % of all races.")
-      : "After " + shared.integer(races) + " races the largest gap between a bar and its softmax mark is " +
+      : "After " + shared.integer(races) + " races the largest gap between a bar and its softmax line is " +
         (100 * gaps[most]).toFixed(1) + " points; chance alone makes about " + (100 * chance).toFixed(1) + ".";
 
     const body = byId("table").tBodies[0];
