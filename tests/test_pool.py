@@ -316,6 +316,8 @@ def test_optimum_of_the_table():
     found = pool.optimum(k, T, loss=loss, reward=reward, seed=0, resamples=300)
     mean = pool.reranked_loss(k, T, loss=loss, reward=reward).mean(axis=0)
     np.testing.assert_allclose(found.mean, mean, atol=1e-13)
+    same = pool.curve(k, T, loss=loss, reward=reward, seed=1, resamples=4000)
+    np.testing.assert_allclose(found.high - found.low, same.high - same.low, rtol=0.35)
     i, j = np.unravel_index(mean.argmin(), mean.shape)
     assert found.best == (k[i], T[j]) and found.joint_set[i, j]
     np.testing.assert_array_equal(found.best_k[:3], k[mean[:, :3].argmin(axis=0)])

@@ -17,8 +17,8 @@ class Optimum:
     ----------
     k, T : ndarray
         The candidates, 1-D.
-    mean : ndarray (len(k), len(T))
-        Mean reranked loss over prompts.
+    mean, low, high : ndarray (len(k), len(T))
+        Mean reranked loss over prompts, and its pointwise percentile interval.
     best : tuple (k, T)
         Candidate of least mean loss; of equal ones the smallest k, then the smallest T.
     best_k : ndarray (len(T),)
@@ -45,6 +45,8 @@ class Optimum:
     k: np.ndarray
     T: np.ndarray
     mean: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
     best: tuple
     best_k: np.ndarray
     best_T: np.ndarray
@@ -113,7 +115,9 @@ def optimum(k, T, *, loss, reward, level=0.95, seed, resamples=1000, progress=Fa
         draws.append(resampled)
     share = np.array([len(half) for half in halves]) / prompts
     mean = share[0] * means[0] + share[1] * means[1]
-    error = share[0] * draws[0] + share[1] * draws[1] - mean
+    resampled = share[0] * draws[0] + share[1] * draws[1]
+    low, high = interval(resampled, level)
+    error = resampled - mean
     chosen = [_least(values) for values in means]
     i, j = _least(mean)
 
@@ -123,14 +127,16 @@ def optimum(k, T, *, loss, reward, level=0.95, seed, resamples=1000, progress=Fa
 
     def gain(reference):
         estimate = judged(means, reference) - judged(means, lambda a, b: (a, b))
-        low, high = interval(judged(draws, reference) - judged(draws, lambda a, b: (a, b)), level)
-        return Estimate(float(estimate), float(low), float(high))
+        ends = interval(judged(draws, reference) - judged(draws, lambda a, b: (a, b)), level)
+        return Estimate(float(estimate), *(float(end) for end in ends))
 
     one, most, hard = int(k.argmin()), int(k.argmax()), int(T.argmin())
     return Optimum(
         k=k,
         T=T,
         mean=mean,
+        low=low,
+        high=high,
         best=(int(k[i]), float(T[j])),
         best_k=np.array([k[_least(column[:, None])[0]] for column in mean.T]),
         best_T=np.array([T[_least(row[None])[1]] for row in mean]),
