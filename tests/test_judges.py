@@ -212,7 +212,7 @@ def test_yes_and_expected_digit_by_hand(llama, chat):
         judge = judges.load(kind, engine=llama, chat=chat)
         (verdict,) = judge(ITEM, [Sample(TEXTS[0])])
         assert verdict.score == pytest.approx(expected, rel=1e-3)
-        assert len(judge.mass) == 1 and 0 < judge.mass[0] < 1
+        assert 0 < verdict.mass < 1
 
 
 def test_question_and_solution_are_shown_whole():
@@ -278,16 +278,16 @@ def test_length_stored_numeric():
     assert [v.score for v in plain.length()(ITEM, [a, b])] == [-4.0, -3.0]
     assert [v.score for v in plain.stored(stored="logprob")(ITEM, [a])] == [-2.0]
     assert plain.stored()(ITEM, [b])[0].reason == "missing"
-    numeric = plain.numeric(estimates={"p0": 1.0})
+    numeric = plain.numeric(estimates={ITEM.question: 1.0})
     assert numeric(ITEM, [a])[0].score == -4.0 and numeric(ITEM, [b])[0].reason == "missing"
-    log = plain.numeric(estimates={"p0": -1.0}, scale="log")
+    log = plain.numeric(estimates={ITEM.question: -1.0}, scale="log")
     assert log(ITEM, [a])[0].score == pytest.approx(-((np.log(4) + np.log(2)) ** 2))
     assert plain.numeric(estimates={})(ITEM, [a])[0].reason == "missing"
 
 
 def test_noisy_estimate_is_one_draw_a_prompt():
-    judge = plain.numeric(estimates={i: 0.0 for i in range(2000)}, estimate_noise=2.0, estimate_seed=3)
-    zero, one = np.array([[v.score for v in judge(Item(i, "", ""), [Sample("", y=0.0), Sample("", y=1.0)])]
+    judge = plain.numeric(estimates={str(i): 0.0 for i in range(2000)}, estimate_noise=2.0, estimate_seed=3)
+    zero, one = np.array([[v.score for v in judge(Item(i, str(i), ""), [Sample("", y=0.0), Sample("", y=1.0)])]
                           for i in range(2000)]).T  # fmt: skip
     mu = (one - zero + 1) / 2  # -(1-mu)^2 + mu^2 = 2 mu - 1
     np.testing.assert_allclose(-(mu**2), zero, atol=1e-9)
@@ -548,3 +548,199 @@ def test_token_is_sent_and_not_kept(endpoint, monkeypatch):
     judge = judges.load("http", url=endpoint.url, token_variable="MY_JUDGE_TOKEN", **QUICK)
     judge(ITEM, [Sample("a")])
     assert heads[0]["Authorization"] == "Bearer planted-secret"
+
+
+# ---------------------------------------------------------------- a whole run
+
+
+def a_pool(directory, chat=False, stop=("\n",)):
+    """A finished run made by hand: three prompts, six completions each, one of them empty."""
+    import pyarrow as pa
+
+    from bestofk_runs import publishing
+
+    directory.mkdir(parents=True)
+    ids = [f"p{i}" for i in range(3) for _ in range(6)]
+    index = pa.array(list(range(6)) * 3, pa.int32())
+    texts = [*TEXTS[:4], TEXTS[0], "", *TEXTS, *TEXTS[::-1]]
+    completions = {
+        "prompt_id": ids,
+        "sample_index": index,
+        "answer": [None if t == "" else t.split()[-1] for t in texts],
+        "correct": [t.endswith("12") for t in texts],
+        "y": [float(t.split()[-1]) if t.split()[-1:] and t.split()[-1].isdigit() else None for t in texts],
+        "loss": pa.nulls(18, pa.float64()),
+        "logprob": pa.array([-float(len(t)) for t in texts], pa.float32()),
+        "tokens": pa.array([1 + len(t) for t in texts], pa.int32()),
+        "finish_reason": ["stop"] * 17 + ["length"],
+        "seed": list(range(18)),
+    }
+    tables = {
+        "prompts": pa.table({"prompt_id": ["p0", "p1", "p2"], "gold": ["12"] * 3}),
+        "completions": pa.table(completions),
+        "texts": pa.table({"prompt_id": ids, "sample_index": index, "text": texts}),
+        "questions": pa.table(
+            {
+                "prompt_id": ["p0", "p1", "p2"],
+                "question": [ITEM.question.replace("3", str(3 + i)) for i in range(3)],
+                "prompt": [PROMPT.replace("3", str(3 + i)) for i in range(3)],
+            }
+        ),
+    }
+    publishing.publish_generation(directory, tables, {"parameters": {"stop": list(stop), "chat": chat}})
+    return directory
+
+
+def settings_for(directory, **values):
+    from bestofk_runs import judging
+
+    return judging.Judge(root=str(directory.parent), run=directory.name, progress=False, **values)
+
+
+def scores_of(directory, name):
+    import pyarrow.parquet as pq
+
+    return pq.read_table(directory / f"scores-{name}.parquet").to_pydict()
+
+
+@pytest.fixture
+def loads(monkeypatch, llama):
+    """Give judges the tiny model; count how often one is loaded."""
+    from bestofk_runs import engines
+    from bestofk_runs.engines import models
+
+    count = []
+    llama.describe = lambda: {"model": "tiny"}
+    monkeypatch.setattr(engines, "load", lambda *a, **k: count.append(a) or llama)
+    source = SimpleNamespace(id="tiny", revision=None, sha256="0" * 64)
+    monkeypatch.setattr(models, "resolve", lambda name, revision=None: source)
+    return count
+
+
+def test_likelihood_kinds_share_one_pass_and_end_in_three_files(tmp_path, loads, llama):
+    from bestofk_runs import judging, publishing
+
+    directory = a_pool(tmp_path / "a")
+    records = {k: judging.run(settings_for(directory, judge=k, shard_size=2)) for k in judging.LIKELIHOOD}
+    assert len(loads) == 1
+    assert set(publishing.manifest_of(directory)["judges"]) == {f"{k}-smollm2" for k in judging.LIKELIHOOD}
+    assert records["loglik"]["rows"] == records["loglik"]["scored"] == 18
+    assert records["loglik"]["prompts_with_a_tie_at_the_top"] <= 1  # p0 holds one text twice
+    table = scores_of(directory, "entropy-smollm2")
+    place = list(zip(table["prompt_id"], table["sample_index"])).index(("p1", 2))
+    ent = naive(llama, PROMPT.replace("3", "4"), TEXTS[2] + "\n")[1]
+    assert table["score"][place] == pytest.approx(-ent.mean(), abs=1e-3)
+    cut = list(zip(table["prompt_id"], table["sample_index"])).index(("p2", 5))
+    ent = naive(llama, PROMPT.replace("3", "5"), TEXTS[0])[1]  # cut off at the token limit: no end to score
+    assert table["score"][cut] == pytest.approx(-ent.mean(), abs=1e-3)
+
+
+def test_resume_parts_and_refusal(tmp_path, loads):
+    from bestofk_runs import judging
+
+    directory = a_pool(tmp_path / "a")
+    options = dict(judge="yes", shard_size=1)
+    assert judging.run(settings_for(directory, shard="0/2", **options)) is None
+    assert not (directory / "scores-yes-smollm2.parquet").exists()
+    judging.run(settings_for(directory, shard="1/2", **options))
+    first = scores_of(directory, "yes-smollm2")
+    assert len(loads) == 2
+    judging.run(settings_for(directory, **options))
+    assert len(loads) == 2 and scores_of(directory, "yes-smollm2") == first  # nothing judged again
+    with pytest.raises(ValueError, match="chat was False, now True"):
+        judging.run(settings_for(directory, chat=True, **options))
+    with pytest.raises(ValueError, match="noise was 0.0, now 0.5"):
+        judging.run(settings_for(directory, noise=0.5, **options))
+    record = judging.run(settings_for(directory, noise=0.5, judge_name="yes-noisy", **options))
+    assert len(loads) == 2 and record["seconds"] >= 0
+    noisy = scores_of(directory, "yes-noisy")
+    assert noisy["prompt_id"] == first["prompt_id"] and noisy["score"] != first["score"]
+    assert not list(directory.rglob("*.tmp"))
+
+
+def test_plain_judges_and_nulls(tmp_path):
+    from bestofk_runs import judging
+
+    directory = a_pool(tmp_path / "a")
+    record = judging.run(settings_for(directory, judge="numeric", estimate_run="a"))
+    table = scores_of(directory, "numeric")
+    assert record["unscored"] == {"missing": table["score"].count(None)} and record["unscored"]["missing"] > 0
+    assert [s is not None for s in table["score"]] == table["parsed"]
+    pool = judging.pool(directory)
+    y = {(item.prompt_id, i): s.y for item, index, samples in pool for i, s in zip(index, samples)}
+    # the estimate is the median of the numbers answered to the same question
+    for p, i, score in zip(table["prompt_id"], table["sample_index"], table["score"]):
+        values = [v for (q, _), v in y.items() if q == p and v is not None]
+        assert score is None if y[p, i] is None else score == pytest.approx(-((y[p, i] - np.median(values)) ** 2))
+    judging.run(settings_for(directory, judge="length", prefer="long"))
+    assert max(scores_of(directory, "length")["score"]) == 1 + max(map(len, TEXTS))
+
+
+def test_a_judge_never_sees_the_gold_answer(tmp_path):
+    from dataclasses import fields
+
+    from bestofk_runs import judging
+
+    directory = a_pool(tmp_path / "a")
+    (directory / "prompts.parquet").unlink()  # the gold answers are in this file alone
+    judging.run(settings_for(directory, judge="stored"))
+    names = {f.name for kind in (Item, Sample) for f in fields(kind)}
+    assert not names & {"gold", "correct", "loss"}
+
+
+def test_bad_runs_and_settings_are_one_sentence(tmp_path):
+    from bestofk_runs import judging
+
+    with pytest.raises(ValueError, match="'none' is not finished"):
+        judging.run(settings_for(tmp_path / "none", judge="length"))
+    directory = a_pool(tmp_path / "a")
+    with pytest.raises(ValueError, match="votes = 3 has no effect on judge = 'yes'"):
+        judging.run(settings_for(directory, judge="yes", votes=3))
+    with pytest.raises(ValueError, match="http_url"):
+        judging.run(settings_for(directory, judge="http"))
+    with pytest.raises(ValueError, match="no/such/model"):
+        judging.run(settings_for(directory, judge="yes", judge_model="no/such/model"))
+    (directory / "texts.parquet").unlink()
+    with pytest.raises(ValueError, match="texts.parquet"):
+        judging.run(settings_for(directory, judge="length"))
+
+
+def test_endpoint_failure_keeps_finished_shards(tmp_path, endpoint, monkeypatch):
+    from bestofk_runs import judging
+
+    monkeypatch.setenv("MY_JUDGE_TOKEN", "planted-secret")
+    directory = a_pool(tmp_path / "a")
+    down = [True]
+    endpoint.answer = lambda body, number, headers: (
+        (500, b"") if down and "with 4 pens" in body["prompt"] and "has 5" in body["prompt"] else (200, b'{"score": 2}')
+    )
+    settings = settings_for(
+        directory, judge="http", http_url=endpoint.url, http_attempts=2, http_pause=0.01, shard_size=1,
+        http_token_variable="MY_JUDGE_TOKEN",
+    )  # fmt: skip
+    with pytest.raises(remote.EndpointError, match="500"):
+        judging.run(settings)
+    asked = dict(endpoint.tries)
+    down.clear()
+    judging.run(settings)
+    assert scores_of(directory, "http")["score"] == [2.0] * 18
+    again = {k: v - asked.get(k, 0) for k, v in endpoint.tries.items()}
+    assert max(again.values()) == 1  # the two finished prompts were not asked again
+    for file in directory.rglob("*"):
+        assert not file.is_file() or b"planted-secret" not in file.read_bytes()
+
+
+def test_notebook_knows_every_setting():
+    import ast
+    from pathlib import Path
+
+    from bestofk_runs import judging
+
+    notebook = Path(__file__).parents[1] / "gpu_runs" / "judge.ipynb"
+    cell = next(c for c in json.loads(notebook.read_text())["cells"] if "parameters" in c["metadata"].get("tags", []))
+    defaults = {
+        node.target.id: ast.literal_eval(node.value)
+        for node in ast.parse("".join(cell["source"])).body
+        if isinstance(node, ast.AnnAssign)
+    }
+    assert defaults == {name: field.get_default() for name, field in judging.Judge.model_fields.items()}

@@ -72,10 +72,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A score, or nan and the reason (one of `REASONS`) why there is none."""
+    """A score, or nan and the reason (one of `REASONS`) why there is none.
+
+    `mass`, where the judge reads it: the probability of all the answers asked for together, so how far it answers
+    the question at all.
+    """
 
     score: float
     reason: str = ""
+    mass: float | None = None
 
 
 def missing(reason):

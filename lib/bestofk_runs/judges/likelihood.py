@@ -8,25 +8,28 @@ import numpy as np
 from . import Verdict, missing, once
 
 
-def measure(engine, *, end="\n", nodes=1024):
+def measure(engine, *, end="\n", chat=False, nodes=1024):
     """Return a function ``(item, samples) -> list of (logprob, entropy, tokens)`` or None where it does not fit.
 
     Parameters
     ----------
     engine : transformers engine
     end : str
-        What ended a completion that stopped by itself (the generator's stop string, or its end token). It is
-        scored too: without it "#### 11" would always be at least as probable as "#### 112".
+        What ended a completion that stopped by itself: the generator's stop string, or "" for the model's
+        end-of-text token. It is scored too: without it "#### 11" would always be at least as probable as "#### 112".
+    chat : bool
+        The generator was asked through a chat template: so is the judge.
     nodes : int
         Most distinct token positions in one forward pass.
     """
     from ..scoring import Scorer
 
     scorer = Scorer(engine, nodes)
+    end = end or engine.tokenizer.eos_token
 
     def measured(item, samples):
         def judge(texts):
-            pairs = scorer.likelihood(item.prompt, texts)
+            pairs = scorer.likelihood(engine.chat(item.prompt) if chat else item.prompt, texts)
             return [None if p is None else (p[0].sum(), p[1].sum(), len(p[0])) for p in pairs]
 
         return once(samples, lambda s: _whole(s, end), judge)

@@ -56,7 +56,7 @@ def numeric(*, estimates, estimate_noise=0.0, estimate_seed=0, scale="linear"):
     Parameters
     ----------
     estimates : dict
-        From prompt_id to mu: another model's own estimate (the median of its own samples, say), or another
+        From question to mu: another model's own estimate (the median of its own samples, say), or another
         number made without the gold answer.
     estimate_noise : float
         Standard deviation of Gaussian noise on mu, one draw a prompt: the misspecification dial.
@@ -67,8 +67,8 @@ def numeric(*, estimates, estimate_noise=0.0, estimate_seed=0, scale="linear"):
     Examples
     --------
     >>> from bestofk_runs.judges import Item, Sample
-    >>> judge = numeric(estimates={"p": 10.0})
-    >>> [v.score for v in judge(Item("p", "", ""), [Sample("", y=12.0), Sample("", y=None)])]
+    >>> judge = numeric(estimates={"5 + 5?": 10.0})
+    >>> [v.score for v in judge(Item("p", "5 + 5?", ""), [Sample("", y=12.0), Sample("", y=None)])]
     [-4.0, nan]
     """
     if scale not in ("linear", "log"):
@@ -78,10 +78,10 @@ def numeric(*, estimates, estimate_noise=0.0, estimate_seed=0, scale="linear"):
     view = _signed_log if scale == "log" else float
 
     def judge(item, samples):
-        mu = estimates.get(item.prompt_id)
+        mu = estimates.get(item.question)
         if mu is None or not np.isfinite(mu):
             return [missing("missing") for _ in samples]
-        key = int.from_bytes(hashlib.sha256(str(item.prompt_id).encode()).digest()[:8], "big")
+        key = int.from_bytes(hashlib.sha256(item.question.encode()).digest()[:8], "big")
         mu = view(mu) + estimate_noise * np.random.default_rng([estimate_seed, key]).standard_normal()
         return [_numeric(s.y, mu, view) for s in samples]
 

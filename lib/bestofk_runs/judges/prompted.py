@@ -118,22 +118,23 @@ def _next_token_judge(engine, text, chat, tokens, value, nodes):
     from ..scoring import Scorer
 
     scorer = Scorer(engine, nodes)
-    mass = []  # probability of any of the asked-for tokens: how far the judge answers the question at all
 
     def judge(item, samples):
         def distinct(pairs):
             p = scorer.next_token(_texts(engine, text, item, pairs, chat), tokens)
-            total = p.sum(1)
-            mass.extend(total[np.isfinite(total)].tolist())
-            return [
-                missing("too long") if np.isnan(t) else missing("unparsed") if t <= 0 else Verdict(float(value(row)))
-                for row, t in zip(p, total)
-            ]
+            return [_read(row, value) for row in p]
 
         return once(samples, lambda s: (s.text, s.answer), distinct)
 
-    judge.scorer, judge.mass = scorer, mass
+    judge.scorer = scorer
     return judge
+
+
+def _read(p, value):
+    mass = float(p.sum())
+    if np.isnan(mass):
+        return missing("too long")
+    return Verdict(float(value(p)), mass=mass) if mass > 0 else missing("unparsed")
 
 
 def score(

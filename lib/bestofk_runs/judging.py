@@ -1,0 +1,395 @@
+"""How does a finished pool get one more judge? Settings, resumable shards, one scores file.
+
+Raw verdicts are kept in ``work/raw-...``, named by what determines them, so that judge names that differ in the
+noise alone, and the three likelihood kinds, share one pass. ``work/scores-<judge_name>`` holds the identity of the
+judge; its file appears in the run when everything is there.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from . import judges, shards
+from .judges import likelihood, prompted, rewards
+from .parameters import Name, Parameters, Part
+
+LIKELIHOOD = ("loglik", "loglik_mean", "entropy")
+MODEL = ("judge_model", "dtype", "revision", "trust_remote_code")
+ASKED = (*MODEL, "judge_prompt", "chat")
+
+# which settings each kind reads; the rest must stay at their defaults
+READS = {
+    **{kind: (*MODEL, "end", "nodes") for kind in LIKELIHOOD},
+    "yes": (*ASKED, "nodes"),
+    "score_expected": (*ASKED, "nodes"),
+    "score": (*ASKED, "engine", "engine_options", "score_max", "votes", "judge_temperature", "judge_tokens",
+              "pattern", "seed"),
+    "prm": (*MODEL, "aggregate", "layout", "separator", "good", "bad", "system_prompt", "batch"),
+    "classifier": (*MODEL, "label", "batch"),
+    "http": ("http_url", "http_time_limit", "http_attempts", "http_pause", "http_concurrent", "http_token_variable"),
+    "length": ("prefer",),
+    "stored": ("stored",),
+    "numeric": ("estimate_run", "estimate_noise", "estimate_seed", "scale"),
+}  # fmt: skip
+ALWAYS = ("run", "root", "judge", "judge_name", "shard_size", "shard", "progress", "noise", "noise_seed")
+# settings that change how the work is done, not what comes out
+HOW = ("root", "run", "judge_name", "shard", "progress", "shard_size", "nodes", "batch", "http_time_limit",
+       "http_attempts", "http_pause", "http_concurrent", "http_token_variable")  # fmt: skip
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Judge(Parameters):
+    """Parameters of ``judge.ipynb``; what they mean is said there."""
+
+    run: Name = "demo"
+    root: str = "gpu_runs/scratch"
+    judge: Literal[tuple(judges.KINDS)] = "loglik_mean"
+    judge_model: str = "smollm2"
+    judge_name: Name | None = None
+    engine: Literal["transformers", "vllm"] = "transformers"
+    engine_options: dict = {}
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    revision: str | None = None
+    trust_remote_code: bool = False
+    shard_size: Count = 4
+    shard: Part = "0/1"
+    progress: bool = True
+    noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    noise_seed: Annotated[int, Field(ge=0)] = 0
+    nodes: Count = 1024
+    end: str | None = None
+    judge_prompt: str = ""
+    chat: bool = False
+    score_max: Positive = 10
+    votes: Count = 1
+    judge_temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    judge_tokens: Count = 8
+    pattern: str = r"-?\d+(?:\.\d+)?"
+    seed: Annotated[int, Field(ge=0)] = 0
+    layout: Literal["extra_0", "generic"] = "extra_0"
+    aggregate: Literal["mean", "min", "product", "last"] = "mean"
+    separator: str = ""
+    good: str = "+"
+    bad: str = "-"
+    system_prompt: str | None = None
+    label: int = -1
+    batch: Count = 8
+    http_url: str = ""
+    http_time_limit: Positive = 30.0
+    http_attempts: Count = 5
+    http_pause: Positive = 1.0
+    http_concurrent: Count = 16
+    http_token_variable: str = ""
+    prefer: Literal["short", "long"] = "short"
+    stored: Literal["logprob", "logprob_mean"] = "logprob_mean"
+    estimate_run: str = ""
+    estimate_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    estimate_seed: Annotated[int, Field(ge=0)] = 0
+    scale: Literal["linear", "log"] = "linear"
+
+
+def name_of(settings):
+    """The judge's name: as given, else its kind and the model's last part.
+
+    Examples
+    --------
+    >>> name_of(Judge(judge="yes", judge_model="me/Model-1B")), name_of(Judge(judge="length"))
+    ('yes-Model-1B', 'length')
+    """
+    if settings.judge_name:
+        return settings.judge_name
+    if settings.judge not in judges.NEEDS_MODEL:
+        return settings.judge
+    return f"{settings.judge}-{Path(settings.judge_model).name}"
+
+
+def check(settings):
+    """Raise ``ValueError`` if a setting was changed that this kind of judge does not read."""
+    reads = {*ALWAYS, *READS[settings.judge]}
+    for name, field in Judge.model_fields.items():
+        if name not in reads and getattr(settings, name) != field.get_default():
+            raise ValueError(
+                f"parameter {name} = {getattr(settings, name)!r} has no effect on judge = {settings.judge!r}, "
+                f"which reads {', '.join(READS[settings.judge])}"
+            )
+    if settings.judge == "http" and not settings.http_url:
+        raise ValueError("judge = 'http' needs http_url")
+    if settings.judge == "numeric" and not settings.estimate_run:
+        raise ValueError("judge = 'numeric' needs estimate_run, a finished run that answers the same questions")
+
+
+def pool(directory):
+    """Read a finished run as a list of (Item, sample indices, samples), without the gold answers.
+
+    Raises
+    ------
+    ValueError
+        The run is not finished, or its texts were not kept.
+    """
+    import pyarrow.parquet as pq
+
+    directory = Path(directory)
+    if not (directory / "manifest.json").is_file():
+        raise ValueError(f"run {directory.name!r} is not finished (no manifest.json in {directory}): generate it first")
+    files = [directory / f"{name}.parquet" for name in ("questions", "texts", "completions")]
+    absent = [f.name for f in files if not f.is_file()]
+    if absent:
+        raise ValueError(f"run {directory.name!r} holds no {' and no '.join(absent)}, so a judge has nothing to read")
+    prompts, texts = pq.read_table(files[0]).to_pylist(), pq.read_table(files[1]).to_pylist()
+    text = {(row["prompt_id"], row["sample_index"]): row["text"] for row in texts}
+    columns = ("answer", "y", "logprob", "tokens", "finish_reason")
+    groups = {p["prompt_id"]: ([], []) for p in prompts}
+    for row in pq.read_table(files[2], columns=["prompt_id", "sample_index", *columns]).to_pylist():
+        index, samples = groups[row["prompt_id"]]
+        index.append(row["sample_index"])
+        whole = text[row["prompt_id"], row["sample_index"]]
+        samples.append(judges.Sample(whole, *(row[c] for c in columns)))
+    return [(judges.Item(p["prompt_id"], p["question"], p["prompt"]), *groups[p["prompt_id"]]) for p in prompts]
+
+
+def estimates(directory):
+    """Median of the numbers that another finished run answers, by question."""
+    import pyarrow.parquet as pq
+
+    directory = Path(directory)
+    if not (directory / "manifest.json").is_file():
+        raise ValueError(f"estimate_run {str(directory)!r} is not a finished run")
+    question = {p["prompt_id"]: p["question"] for p in pq.read_table(directory / "questions.parquet").to_pylist()}
+    values = {}
+    for row in pq.read_table(directory / "completions.parquet", columns=["prompt_id", "y"]).to_pylist():
+        if row["y"] is not None and np.isfinite(row["y"]):
+            values.setdefault(question[row["prompt_id"]], []).append(row["y"])
+    return {q: float(np.median(v)) for q, v in values.items()}
+
+
+def run(settings):
+    """Judge a finished run as `settings` say.
+
+    Parameters
+    ----------
+    settings : Judge
+
+    Returns
+    -------
+    dict or None
+        What the manifest keeps about the judge; None while parts (``shard = i/n``) are missing.
+
+    Raises
+    ------
+    ValueError
+        Bad settings, an unfinished run, or a judge of this name with other settings.
+    """
+    from . import publishing
+    from .engines import models
+
+    check(settings)
+    directory = Path(settings.root) / settings.run
+    items = pool(directory)
+    generated = publishing.manifest_of(directory)
+    source = None
+    if settings.judge in judges.NEEDS_MODEL:
+        source = models.resolve(settings.judge_model, revision=settings.revision)
+    raw = _identity(settings, generated, source)
+    name = name_of(settings)
+    own = {**raw, "judge": settings.judge, "noise": settings.noise, "noise_seed": settings.noise_seed}
+    shards.open_phase(directory, f"scores-{name}", own)
+    phase = f"raw-{raw['judge']}-{shards.identity_hash(raw)[:12]}"
+    folder = shards.open_phase(directory, phase, {**raw, "shard_size": settings.shard_size})
+    plan = shards.plan([item.prompt_id for item, _, _ in items], settings.shard_size)
+    part, parts = shards.parse_part(settings.shard)
+    mine = plan[part::parts]
+    make = None
+    if len(shards.finished(folder, mine)) < len(mine):
+        make = _maker(settings, source, generated, {item.prompt_id: (item, i, s) for item, i, s in items})
+        shards.write_file(folder / "model.json", json.dumps(make.description).encode())
+    shards.work(folder, plan, make, part=settings.shard, progress=settings.progress)
+    if len(shards.finished(folder, plan)) < len(plan):
+        return None
+    scores, account = _scores(settings, shards.read(folder, plan))
+    record = {
+        "judge": settings.judge,
+        "meaning": judges.KINDS[settings.judge],
+        "settings": own,
+        "model": json.loads((folder / "model.json").read_text()),
+        **account,
+    }
+    publishing.add_scores(directory, name, scores, record)
+    return record
+
+
+def _identity(settings, generated, source):
+    """What determines the raw verdicts: kind, the settings it reads, the model's weights, the pool's files."""
+    read = {name: getattr(settings, name) for name in READS[settings.judge] if name not in HOW and name not in MODEL}
+    if settings.judge in LIKELIHOOD:
+        read["end"] = _end(settings, generated)
+    if "judge_prompt" in read:
+        read["judge_prompt"] = prompted.template(settings.judge_prompt, settings.judge, settings.score_max)
+    identity = {
+        "judge": "likelihood" if settings.judge in LIKELIHOOD else settings.judge,
+        "parameters": read,
+        "pool": {name: generated["files"][f"{name}.parquet"]["sha256"] for name in ("completions", "texts", "questions")},
+    }
+    if source is not None:
+        identity["model"] = {"id": source.id, "revision": source.revision, "sha256": source.sha256, "dtype": settings.dtype}
+    return identity
+
+
+def _end(settings, generated):
+    """What ended a completion that stopped by itself: as set, else the generator's first stop string, "" is end of text."""
+    if settings.end is not None:
+        return settings.end
+    stop = generated.get("parameters", {}).get("stop") or []
+    return stop[0] if stop else ""
+
+
+def _maker(settings, source, generated, by_id):
+    """Load the judge; return ``make(ids) -> table of raw verdicts``, with a ``description`` of the model."""
+    import pyarrow as pa
+
+    judge, description = _load(settings, source, generated)
+    scorer = getattr(judge, "scorer", None)
+
+    def make(ids):
+        columns = {name: [] for name in RAW}
+        for prompt_id in ids:
+            item, index, samples = by_id[prompt_id]
+            start, before = time.monotonic(), (scorer.computed if scorer else 0)
+            rows = judge(item, samples)
+            share = 1 / max(1, len(rows))
+            columns["prompt_id"] += [prompt_id] * len(rows)
+            columns["sample_index"] += index
+            for row in rows:
+                sums = row if settings.judge in LIKELIHOOD else None
+                columns["logprob"].append(sums[0] if sums else None)
+                columns["entropy"].append(sums[1] if sums else None)
+                columns["tokens"].append(sums[2] if sums else None)
+                verdict = likelihood.verdict("loglik", row) if settings.judge in LIKELIHOOD else row
+                columns["score"].append(None if np.isnan(verdict.score) else verdict.score)
+                columns["reason"].append(verdict.reason)
+                columns["mass"].append(verdict.mass)
+            columns["seconds"] += [(time.monotonic() - start) * share] * len(rows)
+            columns["positions"] += [((scorer.computed if scorer else 0) - before) * share] * len(rows)
+        return pa.table(columns, schema=pa.schema([(name, getattr(pa, kind)()) for name, kind in RAW.items()]))
+
+    make.description = description
+    return make
+
+
+RAW = {
+    "prompt_id": "string",
+    "sample_index": "int32",
+    "score": "float64",
+    "reason": "string",
+    "logprob": "float64",
+    "entropy": "float64",
+    "tokens": "int32",
+    "mass": "float64",
+    "seconds": "float64",
+    "positions": "float64",
+}
+
+
+def _load(settings, source, generated):
+    """The judge as a function and the description of its model (None where it has none)."""
+    from . import engines
+
+    kind = settings.judge
+    if kind == "numeric":
+        directory = Path(settings.estimate_run)
+        return judges.load(
+            kind,
+            estimates=estimates(directory if directory.is_dir() else Path(settings.root) / settings.estimate_run),
+            **{name: getattr(settings, name) for name in ("estimate_noise", "estimate_seed", "scale")},
+        ), None
+    if kind == "http":
+        names = [name for name in READS[kind] if name.startswith("http_")]
+        return judges.load(kind, **{name.removeprefix("http_"): getattr(settings, name) for name in names}), None
+    options = {n: getattr(settings, n) for n in READS[kind] if n not in MODEL and n not in ("engine", "engine_options")}
+    if source is None:
+        return judges.load(kind, **options), None
+    if kind in ("prm", "classifier") and settings.layout == "extra_0":
+        if kind == "prm" and settings.system_prompt is None:
+            options["system_prompt"] = rewards.SYSTEM
+        loaded = rewards.RewardModel(source, kind, dtype=settings.dtype, trust_remote_code=settings.trust_remote_code)
+        return judges.load(kind, engine=loaded, **options), loaded.describe()
+    loaded = engines.load(
+        settings.engine,
+        settings.judge_model,
+        dtype=settings.dtype,
+        revision=settings.revision,
+        trust_remote_code=settings.trust_remote_code,
+        **settings.engine_options,
+    )
+    if kind in LIKELIHOOD:
+        options["end"] = _end(settings, generated)
+        options["chat"] = generated.get("parameters", {}).get("chat", False)
+        return likelihood.measure(loaded, **options), loaded.describe()
+    return judges.load(kind, engine=loaded, **options), loaded.describe()
+
+
+def _scores(settings, raw):
+    """The scores file of a judge from its raw verdicts, and the account of them for the manifest."""
+    import pyarrow as pa
+
+    score = np.array(raw["score"].to_pylist(), dtype=float)
+    if settings.judge in ("loglik_mean", "entropy"):
+        columns = [np.array(raw[name].to_pylist(), dtype=float) for name in ("logprob", "entropy", "tokens")]
+        sums = zip(*columns)
+        score = np.array([likelihood.verdict(settings.judge, row).score for row in sums])
+    prompt = raw["prompt_id"].to_pylist()
+    place = {p: i for i, p in enumerate(dict.fromkeys(prompt))}
+    rows = [(place[p], i) for p, i in zip(prompt, raw["sample_index"].to_pylist())]
+    score = judges.add_noise(score, settings.noise, settings.noise_seed, rows).astype(np.float32)
+    parsed = np.isfinite(score)
+    reasons = raw["reason"].to_pylist()
+    mass = np.array(raw["mass"].to_pylist(), dtype=float)
+    seconds = sum(raw["seconds"].to_pylist())
+    account = {
+        "rows": len(score),
+        "scored": int(parsed.sum()),
+        "unscored": {reason: reasons.count(reason) for reason in judges.REASONS if reason in reasons},
+        "prompts_with_a_tie_at_the_top": _tied(np.array([r[0] for r in rows]), score),
+        "seconds": round(seconds, 1),
+        "completions_per_second": round(len(score) / seconds, 1) if seconds else None,
+        "positions_computed": round(sum(raw["positions"].to_pylist())),
+    }
+    if np.isfinite(mass).any():
+        account["mean_probability_of_an_allowed_answer"] = float(np.nanmean(mass))
+    table = pa.table(
+        {
+            "prompt_id": raw["prompt_id"],
+            "sample_index": raw["sample_index"],
+            "score": pa.array(score, pa.float32(), mask=~parsed),
+            "parsed": parsed,
+        }
+    )
+    return table, account
+
+
+def _tied(prompt, score):
+    """Number of prompts at which two completions share the highest score (equal texts always do)."""
+    count = 0
+    for p in np.unique(prompt):
+        mine = score[(prompt == p) & np.isfinite(score)]
+        count += len(mine) > 1 and np.sum(mine == mine.max()) > 1
+    return int(count)
+
+
+def summary(settings, record):
+    """The account of a judge in a few lines."""
+    unscored = ", ".join(f"{count} {reason}" for reason, count in record["unscored"].items()) or "none"
+    lines = [
+        f"scores-{name_of(settings)}.parquet: {record['rows']} rows, unscored: {unscored}",
+        f"prompts with a tie at the top: {record['prompts_with_a_tie_at_the_top']}",
+    ]
+    if record["seconds"]:
+        lines.append(f"{record['seconds']} s of judging, {record['completions_per_second']} completions a second")
+    if "mean_probability_of_an_allowed_answer" in record:
+        lines.append(f"probability of an allowed answer: {record['mean_probability_of_an_allowed_answer']:.3f} on average")
+    return "\n".join(lines)
