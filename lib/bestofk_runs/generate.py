@@ -1,8 +1,10 @@
 """One pool of N samples a prompt: the steps of ``generate.ipynb``."""
 
 import hashlib
-import time
+import json
 from collections import Counter
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from . import answers, engines, publishing, shards, tasks
@@ -16,25 +18,46 @@ def prepare(settings):
     return tasks.load(settings.task, limit=settings.limit, seed=settings.seed, examples=settings.examples)
 
 
-def pool(settings, task, engine):
-    """Sample every missing shard of this part; return the phase's folder, its shards and the work's account."""
+@dataclass(frozen=True)
+class Made:
+    """What `pool` leaves for `publish`: the phase's folder, all its shards, the model's description."""
+
+    folder: Path
+    shards: list
+    model: dict
+
+
+def pool(settings, task):
+    """Sample every missing shard of this worker's part; the model is loaded only if one is missing."""
     stop = list(task.stop) if settings.stop is None else settings.stop
     by_id = {problem.prompt_id: problem for problem in task.problems}
-    model = engine.describe()
+    source = engines.models.resolve(settings.model, revision=settings.revision)
     what = {
         "parameters": {**identity(settings), "stop": stop},
         "template": task.template,
         "data": {"name": task.name, "source": task.source, "sha256": task.sha256},
-        "model": {key: model[key] for key in ("id", "revision", "sha256", "dtype")},
+        "model": {
+            "id": source.id,
+            "revision": source.revision,
+            "sha256": source.sha256,
+            "dtype": engines.resolve_dtype(settings.engine, settings.dtype),
+        },
     }
     folder = shards.open_phase(Path(settings.root) / settings.run, "generate", what)
     plan = shards.plan(by_id, settings.shard_size)
+    description = folder / "model.json"
+
+    @cache
+    def engine():
+        options = {"dtype": settings.dtype, "revision": source.revision, "trust_remote_code": settings.trust_remote_code}
+        loaded = engines.load(settings.engine, settings.model, **options, **settings.engine_options)
+        shards.write_file(description, json.dumps(loaded.describe()).encode())
+        return loaded
 
     def make(ids):
         problems = [by_id[i] for i in ids]
-        prompts = [engine.chat(p.prompt) if settings.chat else p.prompt for p in problems]
-        sampled = engine.generate(
-            prompts,
+        sampled = engine().generate(
+            [engine().chat(p.prompt) if settings.chat else p.prompt for p in problems],
             settings.samples,
             sampling_temperature=settings.sampling_temperature,
             top_p=settings.top_p,
@@ -44,7 +67,10 @@ def pool(settings, task, engine):
         )
         return rows(problems, sampled)
 
-    account = shards.work(
+    i, n = shards.parse_part(settings.shard)
+    if len(shards.finished(folder, plan[i::n])) < len(plan[i::n]):
+        engine()
+    shards.work(
         folder,
         plan,
         make,
@@ -53,7 +79,9 @@ def pool(settings, task, engine):
         unit="completion",
         weight=settings.samples,
     )
-    return folder, plan, account
+    if not description.exists():
+        engine()
+    return Made(folder, plan, json.loads(description.read_text()))
 
 
 def prompt_seed(seed, prompt_id):
@@ -102,18 +130,18 @@ COMPLETIONS = [
 ]
 
 
-def publish(settings, task, engine, folder, plan, account):
+def publish(settings, task, made):
     """Join the shards into the run's tables and write its manifest; return the manifest's summary.
 
     Returns None (and says how many are missing) while other parts are not done.
     """
     import pyarrow as pa
 
-    missing = len(plan) - len(shards.finished(folder, plan))
+    missing = len(made.shards) - len(shards.finished(made.folder, made.shards))
     if missing:
-        print(f"this part is done; {missing} of {len(plan)} shards belong to other parts and are still missing")
+        print(f"this part is done; {missing} of {len(made.shards)} shards belong to other parts and are still missing")
         return None
-    table = shards.read(folder, plan)
+    table = shards.read(made.folder, made.shards)
     texts_too = task.publish_texts if settings.publish_texts is None else settings.publish_texts
     prompts = pa.table(
         {
@@ -123,26 +151,22 @@ def publish(settings, task, engine, folder, plan, account):
             "prompt_sha256": [hashlib.sha256(p.prompt.encode()).hexdigest() for p in task.problems],
         }
     )
-    tables = {"prompts": prompts, "completions": table.select([name for name, _ in COMPLETIONS])}
-    if texts_too:
-        tables["texts"] = pa.table(
-            {
-                "prompt_id": table["prompt_id"],
-                "sample_index": table["sample_index"],
-                "text": table["text"],
-            }
-        )
-        tables["questions"] = pa.table(
+    tables = {
+        "prompts": prompts,
+        "questions": pa.table(
             {
                 "prompt_id": [p.prompt_id for p in task.problems],
                 "question": [p.question for p in task.problems],
                 "prompt": [p.prompt for p in task.problems],
             }
-        )
-    model = engine.describe()
+        ),
+        "completions": table.select([name for name, _ in COMPLETIONS]),
+        "texts": table.select(["prompt_id", "sample_index", "text"]),
+    }
+    model = made.model
     parameters = settings.model_dump()
     parameters.pop("root")
-    summary = summarise(table, task, model, account)
+    summary = summarise(table, task, model, _timed(made))
     record = {
         "class": "measured",
         **publishing.environment(),
@@ -161,11 +185,12 @@ def publish(settings, task, engine, folder, plan, account):
         "summary": summary,
         "gaps": [],
     }
-    publishing.publish_generation(Path(settings.root) / settings.run, tables, record)
+    unpublished = () if texts_too else ("questions", "texts")
+    publishing.publish_generation(Path(settings.root) / settings.run, tables, record, unpublished=unpublished)
     return summary
 
 
-def summarise(table, task, model, account):
+def summarise(table, task, model, timed):
     """The integrity summary of a pool: what is in it, and what is wrong with it."""
     texts = table["text"].to_pylist()
     ids = table["prompt_id"].to_pylist()
@@ -177,8 +202,6 @@ def summarise(table, task, model, account):
         levels.setdefault(difficulty[prompt_id], []).append(ok)
     generated = sum(table["tokens"].to_pylist())
     second = table["second_rule"].to_pylist()
-    seconds = account["seconds"]
-    share = account["made"] / max(1, account["made"] + account["skipped"])
     return {
         "prompts": len(difficulty),
         "completions": len(texts),
@@ -192,7 +215,20 @@ def summarise(table, task, model, account):
         "second_rule_agrees": sum(a == b for a, b in zip(right, second)) / len(right),
         "tokens_out": generated,
         "flops_estimate": 2 * model["parameters"] * generated if model.get("parameters") else None,
-        "seconds_this_session": round(seconds, 1),
-        "share_made_this_session": share,
-        "tokens_per_second": round(generated * share / seconds, 1) if seconds else None,
+        "seconds_of_work": timed["seconds"],
+        "tokens_per_second": timed["rate"],
+    }
+
+
+def _timed(made):
+    """Seconds of work summed over the shards (all workers, kills left out), and tokens a second of work."""
+    import pyarrow.compute as pc
+
+    seconds = {shard: shards.seconds(made.folder, shard) for shard in made.shards}
+    known = [shard for shard, value in seconds.items() if value]
+    spent = sum(seconds[shard] for shard in known)
+    tokens = pc.sum(shards.read(made.folder, known)["tokens"]).as_py() if known else 0
+    return {
+        "seconds": round(spent, 1) if len(known) == len(made.shards) else None,
+        "rate": round(tokens / spent, 1) if spent else None,
     }

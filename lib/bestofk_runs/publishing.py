@@ -35,7 +35,7 @@ def manifest_of(directory):
         raise ValueError(f"{file} is damaged: run the same command again to renew it") from None
 
 
-def publish_generation(directory, tables, record):
+def publish_generation(directory, tables, record, *, unpublished=()):
     """Write the tables of a generated pool and its manifest.
 
     Parameters
@@ -46,14 +46,17 @@ def publish_generation(directory, tables, record):
         File name without ``.parquet`` -> pyarrow table.
     record : dict
         What the manifest says beside the files.
+    unpublished : sequence of str
+        Tables that stay here, for judges, and are left out of a published copy.
     """
     directory = Path(directory)
     with shards.explained(f"publishing {directory}"), _exclusive(directory):
         old = manifest_of(directory) if (directory / "manifest.json").exists() else {}
-        files = {name: old["files"][name] for name in old.get("files", {}) if name.startswith("scores-")}
-        for name, table in tables.items():
-            files[f"{name}.parquet"] = _write(directory / f"{name}.parquet", table)
-        _renew(directory, {**record, "judges": old.get("judges", {}), "files": files})
+        entries = {name: _write(directory / f"{name}.parquet", table) for name, table in tables.items()}
+        files = {f"{name}.parquet": entry for name, entry in entries.items() if name not in unpublished}
+        files |= {name: entry for name, entry in old.get("files", {}).items() if name.startswith("scores-")}
+        kept = {f"{name}.parquet": entries[name] for name in unpublished}
+        _renew(directory, {**record, "judges": old.get("judges", {}), "files": files, "unpublished": kept})
 
 
 def add_scores(directory, judge_name, table, record):

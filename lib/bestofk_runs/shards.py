@@ -162,7 +162,7 @@ def work(folder, shards, make, *, part="0/1", progress=True, unit="prompt", weig
     Returns
     -------
     dict
-        ``made`` and ``skipped`` (shards), ``seconds`` spent making.
+        ``made`` and ``skipped`` (shards).
     """
     from filelock import Timeout
     from tqdm import tqdm
@@ -171,7 +171,7 @@ def work(folder, shards, make, *, part="0/1", progress=True, unit="prompt", weig
     i, n = parse_part(part)
     mine = shards[i::n]
     key = _read_identity(folder / "identity.json")
-    made, spent = 0, 0.0
+    made = 0
     with tqdm(
         total=sum(len(s.ids) for s in mine) * weight, unit=unit, disable=not progress, mininterval=1, smoothing=0.1
     ) as bar:
@@ -188,9 +188,9 @@ def work(folder, shards, make, *, part="0/1", progress=True, unit="prompt", weig
                                     stale.unlink()
                                 start = time.monotonic()
                                 table = make(shard.ids)
-                                spent += time.monotonic() - start
+                                took = time.monotonic() - start
                                 with explained(f"writing shard {path}"):
-                                    write_table(path, table, _stamp(key, shard))
+                                    write_table(path, table, {**_stamp(key, shard), b"seconds": f"{took:.3f}".encode()})
                                 made += 1
                     except Timeout:
                         busy.append(shard)
@@ -202,7 +202,15 @@ def work(folder, shards, make, *, part="0/1", progress=True, unit="prompt", weig
             waiting = busy
             if busy:
                 time.sleep(0.5)
-    return {"made": made, "skipped": len(mine) - made, "seconds": spent}
+    return {"made": made, "skipped": len(mine) - made}
+
+
+def seconds(folder, shard):
+    """Seconds that making a shard took, or None if it does not say."""
+    import pyarrow.parquet as pq
+
+    value = (pq.read_schema(Path(folder) / shard.file).metadata or {}).get(b"seconds")
+    return float(value) if value else None
 
 
 def _stamp(identity, shard):

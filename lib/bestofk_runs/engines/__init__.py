@@ -5,37 +5,12 @@ engines read the same weights, count tokens and log-probabilities in the same
 way, and take one seed a prompt: sample ``i`` of a prompt uses ``seed + i``.
 """
 
-from dataclasses import dataclass
-
 from . import models
+from .base import Completion, Engine
+
+__all__ = ["ENGINES", "Completion", "Engine", "check", "load", "resolve_dtype"]
 
 ENGINES = ("transformers", "vllm")
-
-
-@dataclass(frozen=True)
-class Completion:
-    """One sampled completion.
-
-    Attributes
-    ----------
-    text : str
-        What follows the prompt, up to the stop string (left out).
-    logprob : float
-        Log-probability (natural logarithm, temperature 1) of all sampled tokens,
-        the one that ended the completion included.
-    tokens : int
-        Number of sampled tokens, the last one included.
-    finish_reason : str
-        ``stop`` (stop string or end of text) or ``length`` (cut off at `max_tokens`).
-    seed : int
-        Seed of this sample.
-    """
-
-    text: str
-    logprob: float
-    tokens: int
-    finish_reason: str
-    seed: int
 
 
 def load(engine, model, *, dtype="auto", revision=None, trust_remote_code=False, **options):
@@ -47,7 +22,7 @@ def load(engine, model, *, dtype="auto", revision=None, trust_remote_code=False,
     model : str
         ``smollm2`` (the embedded model), a directory, or a hub id.
     dtype : str
-        ``auto`` (bfloat16 on vLLM and on GPUs, float32 on the CPU), ``float32``, ``bfloat16`` or ``float16``.
+        ``auto`` (see `resolve_dtype`), ``float32``, ``bfloat16`` or ``float16``.
     revision : str, optional
         Commit of a hub model.
     trust_remote_code : bool
@@ -63,10 +38,10 @@ def load(engine, model, *, dtype="auto", revision=None, trust_remote_code=False,
     check(engine, model)
     source = models.resolve(model, revision=revision)
     if engine == "vllm":
-        from .vllm_engine import VllmEngine as Engine
+        from .vllm_engine import VllmEngine as Chosen
     else:
-        from .transformers_engine import TransformersEngine as Engine
-    return Engine(source, dtype=dtype, trust_remote_code=trust_remote_code, **options)
+        from .transformers_engine import TransformersEngine as Chosen
+    return Chosen(source, dtype=resolve_dtype(engine, dtype), trust_remote_code=trust_remote_code, **options)
 
 
 def check(engine, model):
@@ -78,3 +53,14 @@ def check(engine, model):
     if importlib.util.find_spec(engine) is None:
         raise ValueError(f"engine {engine!r} is not installed in this environment: pip install {engine}")
     models.check(model)
+
+
+def resolve_dtype(engine, dtype):
+    """What ``auto`` means here: bfloat16 on vLLM and on GPUs, float32 with transformers on the CPU."""
+    if dtype != "auto":
+        return dtype
+    if engine == "vllm":
+        return "bfloat16"
+    import torch
+
+    return "bfloat16" if torch.cuda.is_available() else "float32"

@@ -7,6 +7,7 @@ safetensors in a cache folder, so that both engines read the same weights.
 
 import hashlib
 import importlib.util
+import math
 import os
 import re
 import shutil
@@ -36,6 +37,17 @@ class Source:
     sha256: str | None
     licence: str | None
     note: str = ""
+
+    def parameters(self):
+        """Number of weights, read from the headers of a directory's safetensors files; None for a hub id."""
+        from safetensors import safe_open
+
+        files = sorted(Path(self.path).glob("*.safetensors")) if Path(self.path).is_dir() else []
+        count = 0
+        for file in files:
+            with safe_open(file, framework="numpy") as tensors:
+                count += sum(math.prod(tensors.get_slice(key).get_shape()) for key in tensors.keys())
+        return count or None
 
 
 def check(model):

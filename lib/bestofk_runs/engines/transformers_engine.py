@@ -10,12 +10,11 @@ prompts are grown at once in the same row, their common beginning (the worked
 examples) held once.
 """
 
-import importlib.metadata
 from typing import NamedTuple
 
 import numpy as np
 
-from . import Completion
+from .base import Completion, Engine
 
 # prompts grown together: at most this many nodes if every sample went its own way
 MOST_NODES = 32768
@@ -29,18 +28,18 @@ class _Node(NamedTuple):
     places: np.ndarray  # where its prompt, its ancestors and itself lie in the cache
 
 
-class TransformersEngine:
+class TransformersEngine(Engine):
     """See `bestofk_runs.engines.load`."""
 
     name = "transformers"
 
-    def __init__(self, source, *, dtype="auto", trust_remote_code=False, device=None):
+    def __init__(self, source, *, dtype, trust_remote_code=False, device=None):
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self.source = source
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        self.dtype = ("bfloat16" if self.device == "cuda" else "float32") if dtype == "auto" else dtype
+        self.dtype = dtype
         kwargs = {"revision": source.revision, "trust_remote_code": trust_remote_code}
         self.tokenizer = AutoTokenizer.from_pretrained(source.path, **kwargs)
         self.model = AutoModelForCausalLM.from_pretrained(
@@ -49,38 +48,6 @@ class TransformersEngine:
         self.model.to(self.device).eval()
         _widen_head(self.model)
         self._cache, self._prefix = None, []
-
-    def describe(self):
-        """Which model, which weights, which packages."""
-        return {
-            "engine": self.name,
-            "model": self.source.name,
-            "id": self.source.id,
-            "revision": self.source.revision,
-            "sha256": self.source.sha256,
-            "licence": self.source.licence,
-            "note": self.source.note,
-            "dtype": self.dtype,
-            "device": self.device,
-            "parameters": sum(p.numel() for p in self.model.parameters()),
-            "packages": {name: importlib.metadata.version(name) for name in ("torch", "transformers")},
-        }
-
-    def chat(self, text):
-        """`text` as a user's turn in the model's chat template, ready for the answer."""
-        if not self.tokenizer.chat_template:
-            raise ValueError(f"model {self.source.name!r} has no chat template: use chat = false")
-        turns = [{"role": "user", "content": text}]
-        return self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-
-    def encode(self, text):
-        """Token ids of a prompt (no special tokens added: a chat template brings its own)."""
-        return self.tokenizer(text, add_special_tokens=self.adds_start(text))["input_ids"]
-
-    def adds_start(self, text):
-        """True if a beginning-of-text token is to be added before `text`."""
-        start = self.tokenizer.bos_token
-        return not (start and text.startswith(start))
 
     def hold(self, prefix):
         """Make the key-value cache hold exactly the token ids `prefix`, reusing what it shares with the last one."""
