@@ -13,7 +13,7 @@ from functools import lru_cache
 
 NUMBER = r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?|[-+]?\.\d+"
 _NUMBER = re.compile(rf"(?<![\w.])(?:{NUMBER})(?![\w])|(?:{NUMBER})")
-_MARKED = re.compile(r"(?:####|(?:final\s+)?answer\s*(?:is|:|=))\s*:?\s*([^\n]*)", re.IGNORECASE)
+_MARK = re.compile(r"####|answer\s*(?:is|:|=)", re.IGNORECASE)
 
 
 def extract(text):
@@ -33,11 +33,11 @@ def extract(text):
     boxed = _last_boxed(text)
     if boxed is not None:
         return boxed
-    marked = _MARKED.findall(text)
-    if marked:
-        number = _NUMBER.search(marked[-1])
-        if number:
-            return _plain(number[0])
+    marks = list(_MARK.finditer(text))
+    if marks:
+        marked = _NUMBER.search(text[marks[-1].end() :].split("\n", 1)[0])
+        if marked:
+            return _plain(marked[0])
     return last_number(text)
 
 

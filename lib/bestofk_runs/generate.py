@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -65,7 +64,7 @@ def pool(settings, task):
             stop=stop,
             seeds=[prompt_seed(settings.seed, i) for i in ids],
         )
-        return rows(problems, sampled)
+        return rows(ids, sampled)
 
     i, n = shards.parse_part(settings.shard)
     if len(shards.finished(folder, plan[i::n])) < len(plan[i::n]):
@@ -89,45 +88,58 @@ def prompt_seed(seed, prompt_id):
     return int.from_bytes(hashlib.sha256(f"{seed} {prompt_id}".encode()).digest()[:5], "big") * 2**20
 
 
-def rows(problems, sampled):
-    """The samples of some problems as a table, answers extracted and compared."""
+SAMPLED = {
+    "prompt_id": "string",
+    "sample_index": "int32",
+    "text": "string",
+    "logprob": "float32",
+    "tokens": "int32",
+    "finish_reason": "string",
+    "seed": "int64",
+}
+
+
+def rows(ids, sampled):
+    """The samples of some prompts as a table: what the engine said, nothing else."""
     import pyarrow as pa
 
-    columns = {name: [] for name, _ in COMPLETIONS + [("text", None), ("second_rule", None)]}
-    for problem, completions in zip(problems, sampled, strict=True):
-        for i, c in enumerate(completions):
-            answer = answers.extract(c.text)
-            value = answers.number(answer)
-            target = answers.number(problem.gold)
-            right = answers.correct(answer, problem.gold)
-            columns["prompt_id"].append(problem.prompt_id)
-            columns["sample_index"].append(i)
-            columns["answer"].append(answer)
-            columns["correct"].append(right)
-            columns["y"].append(value if target is not None else None)
-            columns["loss"].append((value - target) ** 2 if None not in (value, target) else None)
-            columns["logprob"].append(c.logprob)
-            columns["tokens"].append(c.tokens)
-            columns["finish_reason"].append(c.finish_reason)
-            columns["seed"].append(c.seed)
-            columns["text"].append(c.text)
-            columns["second_rule"].append(answers.correct(answers.last_number(c.text), problem.gold))
-    schema = [(name, getattr(pa, kind)()) for name, kind in COMPLETIONS]
-    return pa.table(columns, schema=pa.schema([*schema, ("text", pa.string()), ("second_rule", pa.bool_())]))
+    records = [
+        (prompt_id, i, c.text, c.logprob, c.tokens, c.finish_reason, c.seed)
+        for prompt_id, completions in zip(ids, sampled, strict=True)
+        for i, c in enumerate(completions)
+    ]
+    schema = pa.schema([(name, getattr(pa, kind)()) for name, kind in SAMPLED.items()])
+    return pa.table([list(column) for column in zip(*records)], schema=schema)
 
 
-COMPLETIONS = [
-    ("prompt_id", "string"),
-    ("sample_index", "int32"),
-    ("answer", "string"),
-    ("correct", "bool_"),
-    ("y", "float64"),
-    ("loss", "float64"),
-    ("logprob", "float32"),
-    ("tokens", "int32"),
-    ("finish_reason", "string"),
-    ("seed", "int64"),
-]
+def read_answers(table, problems):
+    """The completions table: every sample with its answer extracted and compared.
+
+    Done when a run is published, from the stored texts, so that a better
+    extraction rule never needs a new generation. Returns the table and the share
+    of samples on which a second rule, the last number, gives the same verdict.
+    """
+    import pyarrow as pa
+
+    gold = {problem.prompt_id: problem.gold for problem in problems}
+    found, right, value, loss, agree = [], [], [], [], 0
+    for prompt_id, text in zip(table["prompt_id"].to_pylist(), table["text"].to_pylist()):
+        target = answers.number(gold[prompt_id])
+        found.append(answers.extract(text))
+        right.append(answers.correct(found[-1], gold[prompt_id]))
+        value.append(answers.number(found[-1]) if target is not None else None)
+        loss.append((value[-1] - target) ** 2 if value[-1] is not None else None)
+        agree += right[-1] == answers.correct(answers.last_number(text), gold[prompt_id])
+    columns = {
+        "prompt_id": table["prompt_id"],
+        "sample_index": table["sample_index"],
+        "answer": pa.array(found, pa.string()),
+        "correct": pa.array(right, pa.bool_()),
+        "y": pa.array(value, pa.float64()),
+        "loss": pa.array(loss, pa.float64()),
+        **{name: table[name] for name in ("logprob", "tokens", "finish_reason", "seed")},
+    }
+    return pa.table(columns), agree / len(found)
 
 
 def publish(settings, task, made):
@@ -141,7 +153,8 @@ def publish(settings, task, made):
     if missing:
         print(f"this part is done; {missing} of {len(made.shards)} shards belong to other parts and are still missing")
         return None
-    table = shards.read(made.folder, made.shards)
+    table = shards.read(made.folder, made.shards, list(SAMPLED))
+    completions, agreement = read_answers(table, task.problems)
     texts_too = task.publish_texts if settings.publish_texts is None else settings.publish_texts
     prompts = pa.table(
         {
@@ -160,13 +173,13 @@ def publish(settings, task, made):
                 "prompt": [p.prompt for p in task.problems],
             }
         ),
-        "completions": table.select([name for name, _ in COMPLETIONS]),
+        "completions": completions,
         "texts": table.select(["prompt_id", "sample_index", "text"]),
     }
     model = made.model
     parameters = settings.model_dump()
     parameters.pop("root")
-    summary = summarise(table, task, model, _timed(made))
+    summary = summarise(table, completions, agreement, task, model, _timed(made))
     record = {
         "class": "measured",
         **publishing.environment(),
@@ -190,29 +203,28 @@ def publish(settings, task, made):
     return summary
 
 
-def summarise(table, task, model, timed):
+def summarise(table, completions, agreement, task, model, timed):
     """The integrity summary of a pool: what is in it, and what is wrong with it."""
-    texts = table["text"].to_pylist()
     ids = table["prompt_id"].to_pylist()
-    counts = Counter(zip(ids, texts))
+    distinct = len(set(zip(ids, table["text"].to_pylist())))
     difficulty = {p.prompt_id: p.difficulty for p in task.problems}
-    right = table["correct"].to_pylist()
+    right = completions["correct"].to_pylist()
     levels = {}
     for prompt_id, ok in zip(ids, right):
         levels.setdefault(difficulty[prompt_id], []).append(ok)
     generated = sum(table["tokens"].to_pylist())
-    second = table["second_rule"].to_pylist()
     return {
         "prompts": len(difficulty),
-        "completions": len(texts),
+        "completions": len(ids),
         "accuracy": sum(right) / len(right),
         "accuracy_by_difficulty": {str(level): sum(v) / len(v) for level, v in sorted(levels.items())},
-        "distinct_completions": len(counts),
-        "duplicates_within_prompts": len(texts) - len(counts),
+        "distinct_completions": distinct,
+        "duplicates_within_prompts": len(ids) - distinct,
         "truncated": sum(reason == "length" for reason in table["finish_reason"].to_pylist()),
-        "unreadable_answers": table["answer"].null_count,
+        "unreadable_answers": completions["answer"].null_count,
         "extraction": "last boxed, else after the last #### or 'answer is', else the last number",
-        "second_rule_agrees": sum(a == b for a, b in zip(right, second)) / len(right),
+        "second_rule": "the last number",
+        "second_rule_agrees": agreement,
         "tokens_out": generated,
         "flops_estimate": 2 * model["parameters"] * generated if model.get("parameters") else None,
         "seconds_of_work": timed["seconds"],
@@ -227,7 +239,7 @@ def _timed(made):
     seconds = {shard: shards.seconds(made.folder, shard) for shard in made.shards}
     known = [shard for shard, value in seconds.items() if value]
     spent = sum(seconds[shard] for shard in known)
-    tokens = pc.sum(shards.read(made.folder, known)["tokens"]).as_py() if known else 0
+    tokens = pc.sum(shards.read(made.folder, known, ["tokens"])["tokens"]).as_py() if known else 0
     return {
         "seconds": round(spent, 1) if len(known) == len(made.shards) else None,
         "rate": round(tokens / spent, 1) if spent else None,

@@ -232,8 +232,8 @@ def check(folder, shard, identity=None):
         raise ValueError(f"shard {path} comes from other settings: delete it and run the same command again")
 
 
-def read(folder, shards):
-    """All shards as one table, in order; every one is checked.
+def read(folder, shards, columns=None):
+    """All shards as one table (or some `columns` of it), in order; every one is checked.
 
     Raises
     ------
@@ -252,7 +252,7 @@ def read(folder, shards):
     for shard in shards:
         check(folder, shard, identity)
         try:
-            table = pq.read_table(folder / shard.file, page_checksum_verification=True)
+            table = pq.read_table(folder / shard.file, columns=columns, page_checksum_verification=True)
         except Exception:
             raise ValueError(
                 f"shard {folder / shard.file} is damaged: delete it and run the same command again"
