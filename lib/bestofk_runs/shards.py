@@ -171,11 +171,13 @@ def work(folder, shards, make, *, part="0/1", progress=True, unit="prompt", weig
     i, n = parse_part(part)
     mine = shards[i::n]
     key = _read_identity(folder / "identity.json")
+    ready = finished(folder, mine)
+    for shard in ready:
+        check(folder, shard, key)
+    count = {"total": weight * sum(len(s.ids) for s in mine), "initial": weight * sum(len(s.ids) for s in ready)}
     made = 0
-    with tqdm(
-        total=sum(len(s.ids) for s in mine) * weight, unit=unit, disable=not progress, mininterval=1, smoothing=0.1
-    ) as bar:
-        waiting = list(mine)
+    with tqdm(**count, unit=unit, disable=not progress, mininterval=1, smoothing=0.1) as bar:
+        waiting = [shard for shard in mine if shard not in ready]
         while waiting:
             busy = []
             for shard in waiting:
@@ -195,9 +197,6 @@ def work(folder, shards, make, *, part="0/1", progress=True, unit="prompt", weig
                     except Timeout:
                         busy.append(shard)
                         continue
-                else:
-                    check(folder, shard, key)
-                    bar.initial += len(shard.ids) * weight
                 bar.update(len(shard.ids) * weight)
             waiting = busy
             if busy:
