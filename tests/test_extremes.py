@@ -185,25 +185,27 @@ def test_misaligned_decay_is_half_as_fast_when_the_sides_differ():
         assert np.log(excess[1] / excess[0]) / np.log(4) == pytest.approx(exponent, abs=0.01)
 
 
-def test_slope_with_unequal_sides():
-    # density c_+- (1 + slope u) |u|^0 near the target: two terms of E[u], by exact integration
-    k, c_minus, c_plus, slope, shift = 4000, 0.4, 0.9, 0.7, 0.8
+@pytest.mark.parametrize("beta,k,tolerance", [(0.0, 4000, 3e-6), (0.5, 10**6, 1e-6)])
+def test_slope_with_unequal_sides(beta, k, tolerance):
+    # density c_+- |u|^beta (1 + slope u) near the target: two terms of E[u], by exact integration
+    c_minus, c_plus, slope, shift = 0.4, 0.9, 0.7, 0.8
+    b = mp.mpf(beta)
 
     def mass(rho):
-        return (c_minus + c_plus) * rho + (c_plus - c_minus) * slope * rho**2 / 2
+        return (c_minus + c_plus) * rho ** (1 + b) / (1 + b) + (c_plus - c_minus) * slope * rho ** (2 + b) / (2 + b)
+
+    def density(rho):
+        right = c_plus * (1 + slope * rho) * (2 * shift * rho + rho**2)
+        left = c_minus * (1 - slope * rho) * (-2 * shift * rho + rho**2)
+        return k * (1 - mass(rho)) ** (k - 1) * rho**b * (right + left)
 
     with mp.workdps(25):
-        both = mp.quad(
-            lambda rho: k
-            * (1 - mass(rho)) ** (k - 1)
-            * (c_plus * (1 + slope * rho) * (shift + rho) ** 2 + c_minus * (1 - slope * rho) * (shift - rho) ** 2),
-            [0] + [mp.mpf(2) ** j / k for j in range(-4, 6)],
-        )
-    exact = float(both) - shift**2
-    arguments = {"c_minus": c_minus, "c_plus": c_plus, "beta": 0, "misspecification": shift}
+        reach = mp.mpf(k) ** (-1 / (1 + b))
+        exact = float(mp.quad(density, [0] + [reach * mp.mpf(2) ** j for j in range(-6, 6)]))
+    arguments = {"c_minus": c_minus, "c_plus": c_plus, "beta": beta, "misspecification": shift}
     value = extremes.misaligned_loss(k, **arguments, slope=slope) - shift**2
-    assert value == pytest.approx(exact, rel=3e-6)
-    assert extremes.misaligned_loss(k, **arguments) - shift**2 != pytest.approx(exact, rel=1e-4)
+    assert value == pytest.approx(exact, rel=tolerance)
+    assert extremes.misaligned_loss(k, **arguments) - shift**2 != pytest.approx(exact, rel=20 * tolerance)
 
 
 # ---- Gaussian ----------------------------------------------------------------------------
