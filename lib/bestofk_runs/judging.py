@@ -208,7 +208,7 @@ def run(settings):
     if len(shards.finished(folder, mine)) < len(mine):
         make = _maker(settings, source, generated, {item.prompt_id: (item, i, s) for item, i, s in items})
         shards.write_file(folder / "model.json", json.dumps(make.description).encode())
-    shards.work(folder, plan, make, part=settings.shard, progress=settings.progress)
+    shards.work(folder, plan, make, part=settings.shard, progress=settings.progress, unit="prompt")
     if len(shards.finished(folder, plan)) < len(plan):
         return None
     scores, account = _scores(settings, shards.read(folder, plan))
@@ -230,10 +230,11 @@ def _identity(settings, generated, source):
         read["end"] = _end(settings, generated)
     if "judge_prompt" in read:
         read["judge_prompt"] = prompted.template(settings.judge_prompt, settings.judge, settings.score_max)
+    files = {**generated["files"], **generated.get("unpublished", {})}
     identity = {
         "judge": "likelihood" if settings.judge in LIKELIHOOD else settings.judge,
         "parameters": read,
-        "pool": {name: generated["files"][f"{name}.parquet"]["sha256"] for name in ("completions", "texts", "questions")},
+        "pool": {name: files[f"{name}.parquet"]["sha256"] for name in ("completions", "texts", "questions")},
     }
     if source is not None:
         identity["model"] = {"id": source.id, "revision": source.revision, "sha256": source.sha256, "dtype": settings.dtype}

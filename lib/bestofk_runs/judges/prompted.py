@@ -9,8 +9,13 @@ import numpy as np
 
 from . import Verdict, missing, once
 
+# what a judge reads after the solution is short: it passes the model once for every distinct solution
 PROMPTS = {
     "yes": (
+        "Is the proposed solution correct? Answer Yes or No.\n"
+        "Question: {question}\nProposed solution: {solution}\nAnswer:"
+    ),
+    "yes_after": (
         "Question: {question}\nProposed solution: {solution}\n"
         "Is the proposed solution correct? Answer Yes or No.\nAnswer:"
     ),
