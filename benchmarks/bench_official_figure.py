@@ -84,7 +84,8 @@ def main():
     start = time.process_time()
     means, errors = simulate(rng, variance, std, inputs, TRIALS)
     slow = time.process_time() - start
-    print(f"simulation: {slow:.1f} s of CPU time for {inputs} inputs x {TRIALS} trials, {fraction:g} of the official size")
+    size = f"{inputs} inputs x {TRIALS} trials, {fraction:g} of the official size"
+    print(f"simulation: {slow:.1f} s of CPU time for {size}")
     print(f"    standard error / value: median {np.median(errors / means):.1e}, largest {np.max(errors / means):.1e}")
     print(f"    deviation from exact in standard errors: rms {np.sqrt(np.mean(((means - curves) / errors) ** 2)):.2f}")
     if fraction < 1:

@@ -311,7 +311,8 @@ def _covariance(std, cov):
     size = np.sqrt(np.abs(v_t * v_r))
     bad = (v_t < 0) | (v_r < 0) | (np.abs(left) > (1 + 1e-9) * size) | (np.abs(left - right) > 1e-9 * size)
     if bad.any():
-        raise ValueError(f"cov must be symmetric and positive semidefinite, got {cov[bad].reshape(-1, 2, 2)[0].tolist()}")
+        one = cov[bad].reshape(-1, 2, 2)[0].tolist()
+        raise ValueError(f"cov must be symmetric and positive semidefinite, got {one}")
     return std, v_t / std**2, left / std**2, v_r / std**2
 
 
