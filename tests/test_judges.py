@@ -133,10 +133,26 @@ def test_half_precision_keeps_a_float32_output_layer(tokenizer):
     assert engine.model.get_input_embeddings().weight.dtype == torch.bfloat16
 
 
-def test_embedded_model_judges_as_naively(tokenizer):
+@pytest.fixture(scope="module")
+def smollm2(tokenizer):
     engines = pytest.importorskip("bestofk_runs.engines")
-    engine = engines.load("transformers", "smollm2", dtype="float32")
-    assert_as_naive(engine, PROMPT, TEXTS[:3], 1024, FLOAT32)
+    return engines.load("transformers", "smollm2", dtype="float32")
+
+
+def test_embedded_model_judges_as_naively(smollm2):
+    assert_as_naive(smollm2, PROMPT, TEXTS[:3], 1024, FLOAT32)
+
+
+def test_embedded_model_writes_scores(smollm2):
+    (greedy,) = judges.load("score", engine=smollm2, chat=True, judge_tokens=6)(ITEM, [Sample(TEXTS[0])])
+    text = prompted.fill(prompted.template("", "score"), ITEM, TEXTS[0])
+    ids = torch.tensor([smollm2.encode(smollm2.chat(text))])
+    written = smollm2.model.generate(ids, do_sample=False, max_new_tokens=6)[0, ids.shape[1] :]
+    expected = prompted.parse(smollm2.tokenizer.decode(written), prompted.re.compile(r"-?\d+(?:\.\d+)?"), 10)
+    assert greedy.reason == "unparsed" if expected is None else greedy.score == expected
+    votes = dict(votes=4, judge_temperature=1.5, judge_tokens=4)
+    first, again = (judges.load("score", engine=smollm2, **votes)(ITEM, [Sample(TEXTS[0])]) for _ in range(2))
+    assert repr(first) == repr(again)
 
 
 def test_next_token_probabilities(llama):
@@ -246,7 +262,7 @@ def test_written_scores_and_votes():
     assert out[1].reason == "unparsed" and np.isnan(out[1].score)
     assert out[3].reason == "too long"
     ((prompts, n, temperature, _, seeds),) = writer.asked
-    assert len(prompts) == 2 and n == 3 and temperature == 1.0 and seeds[1] - seeds[0] >= 3
+    assert len(prompts) == 2 and n == 3 and temperature == 1.0 and abs(seeds[1] - seeds[0]) >= 3  # no vote shares its seed
 
 
 def test_bad_options_are_named(llama):

@@ -3,6 +3,7 @@
 The judge prompt holds ``{question}`` and ``{solution}`` (and, if wanted, ``{answer}``), each shown whole.
 """
 
+import hashlib
 import re
 
 import numpy as np
@@ -169,18 +170,19 @@ def score(
         raise ValueError(f"votes must be 1 for a greedy judge and >= 1 for a sampled one, got {votes!r}")
     text = template(judge_prompt, "score", score_max)
     find = re.compile(pattern)
+    limit = getattr(engine, "max_length", None) or engine.model.config.get_text_config().max_position_embeddings
 
     def judge(item, samples):
         def distinct(pairs):
             texts = _texts(engine, text, item, pairs, chat)
-            fits = [len(engine.encode(t)) + judge_tokens <= engine.max_length for t in texts]
+            fits = [len(engine.encode(t)) + judge_tokens <= limit for t in texts]
             written = iter(
                 engine.generate(
                     [t for t, ok in zip(texts, fits) if ok],
                     votes,
                     sampling_temperature=judge_temperature,
                     max_tokens=judge_tokens,
-                    seeds=[seed + votes * i for i in range(sum(fits))],
+                    seeds=[_seed(seed, t) for t, ok in zip(texts, fits) if ok],
                 )
             )
             return [
@@ -191,6 +193,11 @@ def score(
         return once(samples, lambda s: (s.text, s.answer), distinct)
 
     return judge
+
+
+def _seed(seed, text):
+    """Seed of a judge prompt's first vote: depends on the text and the seed alone."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {text}".encode()).digest()[:5], "big") * 2**20
 
 
 def parse(text, find, score_max):
