@@ -1,0 +1,241 @@
+"""Anybody's pool: every format gives the same arrays; what is broken is refused by row and column."""
+
+import gzip
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bestofk_runs import pools
+
+CORRECT = np.array([[1, 0, 1], [0, 0, 1], [1, 1, 0], [0, 1, 0]])
+SCORE = np.array([[3.0, 1.0, 2.0], [0.5, 0.25, 4.0], [1.0, 1.0, -2.0], [9.0, 8.0, 7.0]])
+
+
+def frame(**changes):
+    table = pd.DataFrame(
+        {
+            "prompt": np.repeat(list("abcd"), 3),
+            "sample": np.tile(range(3), 4),
+            "correct": CORRECT.ravel(),
+            "score": SCORE.ravel(),
+        }
+    )
+    return table.assign(**changes)
+
+
+def write(table, path):
+    if path.suffix == ".csv":
+        table.to_csv(path, index=False)
+    elif path.suffix == ".tsv":
+        table.to_csv(path, index=False, sep="\t")
+    elif path.suffix == ".parquet":
+        table.to_parquet(path)
+    else:
+        table.to_json(path, orient="records", lines=True)
+    return path
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.parquet", "t.jsonl", "t.csv.gz", "t.jsonl.gz"])
+def test_every_format_gives_the_same_arrays(tmp_path, name):
+    table = frame().sample(frac=1, random_state=0)  # the order of rows does not matter where samples are numbered
+    path = tmp_path / name
+    if name.endswith(".gz"):
+        plain = write(table, tmp_path / name[:-3])
+        path.write_bytes(gzip.compress(plain.read_bytes()))
+    else:
+        write(table, path)
+    found = pools.read(path)
+    order = [found.prompt.index(p) for p in "abcd"]
+    np.testing.assert_array_equal(found.loss[order], 1.0 - CORRECT)
+    np.testing.assert_array_equal(found.reward[order], SCORE)
+    assert found.N == 3 and found.judge == "score" and not found.flagged.any()
+
+
+def test_small_parts_give_the_same_arrays(tmp_path, monkeypatch):
+    path = write(frame(), tmp_path / "t.parquet")
+    whole = pools.read(path)
+    monkeypatch.setattr(pools, "PART", 5)
+    for other in (path, write(frame(), tmp_path / "t.jsonl")):
+        np.testing.assert_array_equal(pools.read(other).reward, whole.reward)
+
+
+def test_a_row_a_prompt_with_lists(tmp_path):
+    rows = [{"question": f"q{i}", "correct": c.astype(bool).tolist(), "score": s.tolist()} for i, (c, s) in enumerate(zip(CORRECT, SCORE))]
+    path = tmp_path / "wide.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    found = pools.read(path)
+    np.testing.assert_array_equal(found.loss, 1.0 - CORRECT)
+    np.testing.assert_array_equal(found.reward, SCORE)
+    rows[2]["score"].pop()
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(ValueError, match="wide.jsonl row 3: correct lists 3 values and score 2"):
+        pools.read(path)
+
+
+def test_other_column_names_and_a_graded_loss():
+    table = frame().rename(columns={"prompt": "qid", "correct": "ok"})
+    found = pools.read(table, judge="score", columns={"prompt": "qid", "correct": "ok"})
+    np.testing.assert_array_equal(found.loss, 1.0 - CORRECT)
+    graded = frame(loss=np.arange(12.0)).drop(columns="correct")
+    np.testing.assert_array_equal(pools.read(graded).loss.ravel(), np.arange(12.0))
+
+
+def test_the_perfect_judge_needs_no_score():
+    found = pools.read(frame().drop(columns="score"), judge="perfect")
+    np.testing.assert_array_equal(found.reward, CORRECT - 1.0)
+
+
+def test_unequal_counts_missing_scores_and_repeats_are_told():
+    table = frame(score=[None, *SCORE.ravel()[1:]])
+    found = pools.read(pd.concat([table, table.iloc[[5]], table.iloc[[4]].assign(prompt="short")]), samples=2)
+    assert found.prompt == list("abcd") and np.isneginf(found.reward[0][0])
+    notes = "\n".join(found.notes)
+    assert "1 rows repeat another row" in notes
+    assert "1 of 12 samples (8.3%) has no score" in notes
+    assert "1 prompt with fewer than 2 samples left out (the first is 'short', with 1)" in notes
+
+
+def test_unequal_counts_give_ragged_rows():
+    found = pools.read(frame().iloc[:-1])
+    assert [len(row) for row in found.loss] == [3, 3, 3, 2] and found.N == 2
+    assert "prompts have 2 to 3 samples: k goes up to 2, all samples are used" in found.notes
+
+
+@pytest.mark.parametrize("limit, count", [(2, 2), (0.5, 2), (0.3, 2), (4, 4), (0.01, 1)])
+def test_limit_is_a_share_or_a_number(limit, count):
+    assert pools.read(frame(), limit=limit).prompt == list("abcd")[:count]
+
+
+def text_among(column, place, value):
+    values = frame()[column].astype(object)
+    values[place] = value
+    return frame(**{column: values})
+
+
+BROKEN = [
+    (frame().rename(columns={"correct": "colour"}), "no column for correct or loss; its columns are prompt, sample, colour"),
+    (frame().drop(columns="prompt"), "no column for prompt"),
+    (text_among("score", 4, "great"), r"row 5, column score: 'great' is not a number"),
+    (text_among("correct", 7, "maybe"), r"row 8, column correct: 'maybe' is not a number"),
+    (text_among("correct", 7, None), r"row 8, column correct: no value. An answer that cannot be read counts as wrong"),
+    (text_among("correct", 2, 7), r"row 3, column correct: must be between 0 \(wrong\) and 1 \(right\), got 7"),
+    (text_among("score", 3, "inf"), r"row 4, column score: inf is not a score"),
+    (text_among("prompt", 0, None), r"row 1, column prompt: no prompt"),
+    (text_among("sample", 1, 0.5), r"row 2, column sample: 0.5 is not a whole number"),
+    (frame().iloc[:0], "holds no rows"),
+    (frame(score=None), "no score by score at all"),
+    (frame(sample=0), r"sample 0 of prompt 'a' occurs twice with different values \(rows 1 and 2\)"),
+]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+@pytest.mark.parametrize("table, message", BROKEN, ids=[m[:40] for _, m in BROKEN])
+def test_broken_tables_are_refused_by_row_and_column(tmp_path, table, message, suffix):
+    if suffix == "parquet":
+        table = table.astype({c: str for c in table.columns if table[c].map(type).nunique() > 1 and table[c].notna().all()})
+    path = write(table, tmp_path / f"broken.{suffix}")
+    with pytest.raises(ValueError, match=f"(?i)broken.{suffix}.*{message}"):
+        pools.read(path)
+
+
+def test_broken_files_are_refused(tmp_path):
+    cases = {
+        "empty.csv": (b"", "holds no rows"),
+        "ragged.csv": (b"prompt,correct,score\na,1,2\na,1\n", "not a readable table"),
+        "binary.csv": (b"prompt,correct,score\na,1,\xff\xfe\n", "UTF-?8"),
+        "torn.parquet": (b"PAR1 torn", "not a readable parquet file"),
+        "torn.jsonl": (b'{"prompt": "a", "correct": 1, "score": 2}\n{"prompt": "a", "cor', "line 2 is not JSON"),
+        "list.jsonl": (b"[1, 2]\n", "line 1 is not an object"),
+        "pool.xlsx": (b"x", "must be a run's folder or one of"),
+        "pool.pkl": (b"x", "must be a run's folder or one of"),
+    }
+    for name, (content, message) in cases.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            pools.read(tmp_path / name)
+    with pytest.raises(ValueError, match="does not exist"):
+        pools.read(tmp_path / "nothing.csv")
+    with pytest.raises(ValueError, match="unknown judge 'x': t.csv has the columns prompt, sample, correct, score"):
+        pools.read(write(frame(), tmp_path / "t.csv"), judge="x")
+    with pytest.raises(ValueError, match="judge must be said: .* has score, reward"):
+        pools.read(write(frame(reward=1.0), tmp_path / "two.csv"))
+
+
+def test_texts_with_line_breaks_and_separators(tmp_path):
+    table = frame(text='she said "1, 2;\n3"')
+    found = pools.read(write(table, tmp_path / "texts.csv"))
+    np.testing.assert_array_equal(found.reward, SCORE)
+    table.to_csv(tmp_path / "semicolon.csv", index=False, sep=";")
+    np.testing.assert_array_equal(pools.read(tmp_path / "semicolon.csv").reward, SCORE)
+
+
+# stored samples of lm-eval
+
+
+def lm_eval_rows(filters=("strict-match", "flexible-extract"), **more):
+    rows = []
+    for name in filters:
+        for i, (correct, score) in enumerate(zip(CORRECT, SCORE)):
+            texts = [f"so {i} + {j} = {i + j}. The answer is {18 if ok else 17}." for j, ok in enumerate(correct)]
+            rows.append(
+                {
+                    "doc_id": i,
+                    "doc": {"question": f"question {i}", "answer": "2 * 9 = 18\n#### 18"},
+                    "target": "18",
+                    "resps": [texts],
+                    "filtered_resps": [texts[0]],
+                    "filter": name,
+                    "exact_match": 0.0,
+                    "doc_hash": f"hash{i}",
+                    "scores": {"mistral": score.tolist()},
+                    **more,
+                }
+            )
+    return rows
+
+
+def lm_eval_file(path, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_lm_eval_rows_of_every_filter_are_read_once(tmp_path):
+    path = lm_eval_file(tmp_path / "model" / "samples_gsm8k.jsonl", lm_eval_rows())
+    for source in (path, tmp_path, f"{tmp_path}/**/samples_*.jsonl"):
+        found = pools.read(source, judge="scores.mistral")
+        np.testing.assert_array_equal(found.loss, 1.0 - CORRECT)
+        np.testing.assert_array_equal(found.reward, SCORE)
+        assert "4 rows repeat a prompt under another filter (strict-match, flexible-extract)" in found.notes[0]
+    only = pools.read(path, judge="long", filter="strict-match")
+    assert not any("repeat a prompt" in note for note in only.notes)
+    assert (only.reward > 0).all()
+
+
+def test_lm_eval_answers_are_the_last_ones_not_the_first(tmp_path):
+    rows = lm_eval_rows(("none",))
+    rows[0]["resps"] = [["He has 16 eggs and 2 more. The answer is $18.", "18 eggs minus 1 is 17", "#### 18"]]
+    found = pools.read(lm_eval_file(tmp_path / "samples_x.jsonl", rows), judge="perfect")
+    np.testing.assert_array_equal(found.loss[0], [0, 1, 0])
+
+
+def test_lm_eval_damage_is_named(tmp_path):
+    path = tmp_path / "samples_x.jsonl"
+    with pytest.raises(ValueError, match="line 1: no judge 'mistral'. lm-eval stores no judge scores"):
+        pools.read(lm_eval_file(path, lm_eval_rows()), judge="mistral")
+    with pytest.raises(ValueError, match="line 1: judge must be said"):
+        pools.read(path)
+    with pytest.raises(ValueError, match="no filter 'x', only strict-match, flexible-extract"):
+        pools.read(path, judge="perfect", filter="x")
+    rows = lm_eval_rows()
+    rows[5]["resps"] = [["another"]]
+    with pytest.raises(ValueError, match="line 6 repeats document 1 with other completions"):
+        pools.read(lm_eval_file(path, rows), judge="perfect")
+    rows = lm_eval_rows(scores={"mistral": [1, 2]})
+    with pytest.raises(ValueError, match="scores.mistral must list 3 numbers"):
+        pools.read(lm_eval_file(path, rows), judge="scores.mistral")
+    rows = lm_eval_rows(resps=[[["-1.2", "True"]], 3])
+    with pytest.raises(ValueError, match="line 1: resps must list the completions"):
+        pools.read(lm_eval_file(path, rows), judge="perfect")

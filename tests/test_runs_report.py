@@ -1,0 +1,125 @@
+"""The report says of four known judges what they are, and runs as a notebook on its own."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import papermill
+import pytest
+
+from bestofk_runs import parameters, pools, reporting
+
+NOTEBOOK = Path(__file__).resolve().parents[1] / "gpu_runs" / "report.ipynb"
+
+
+def scored(kind, prompts=150, N=16, seed=0):
+    rng = np.random.default_rng(seed)
+    right = rng.random((prompts, N)) < rng.beta(0.8, 0.8, (prompts, 1))
+    score = rng.normal(size=(prompts, N))
+    if kind == "harmful":
+        score = score - right
+    if kind in ("helpful", "finite"):
+        score = score + 1.5 * right
+    if kind == "finite":  # a few wrong answers that the judge loves
+        score = score + 8 * (~right & (rng.random((prompts, N)) < 0.1))
+    return pd.DataFrame(
+        {
+            "prompt": np.repeat(np.arange(prompts), N),
+            "sample": np.tile(np.arange(N), prompts),
+            "correct": right.ravel().astype(int),
+            "score": score.ravel(),
+        }
+    )
+
+
+@pytest.fixture(scope="module", params=["helpful", "finite", "harmful", "blind"])
+def known(request):
+    findings = reporting.analyse(pools.read(scored(request.param)), T=[0, 1, 4], resamples=300)
+    return request.param, findings
+
+
+def test_the_verdict_names_what_the_judge_is(known):
+    kind, findings = known
+    assert reporting.regime(findings) == kind
+    words = {
+        "helpful": "**`score` helps.**",
+        "finite": "**`score` helps, up to a point.**",
+        "harmful": "**Do not select with `score`: it does harm.**",
+        "blind": "**No gain from `score` was shown on these 150 prompts.**",
+    }
+    assert reporting.verdict(findings).startswith(words[kind])
+    advice = reporting.advice(findings)
+    assert ("- **k = 1**" in advice) == (kind in ("harmful", "blind"))
+    assert ("is the sign of the score right?" in advice) == (kind == "harmful")
+
+
+def test_the_numbers_are_the_pools(known):
+    kind, findings = known
+    error = np.mean([row.mean() for row in findings.pool.loss])
+    assert findings.random.value == pytest.approx(error, abs=1e-12)
+    assert f"{error:.1%}" in reporting.verdict(findings) and f"{error:.1%}" in reporting.numbers(findings)
+    best = np.mean([row.min() for row in findings.pool.loss])
+    assert findings.perfect[-1] == pytest.approx(best, abs=1e-12)
+    top = np.mean([loss[score.argmax()] for loss, score in zip(findings.pool.loss, findings.pool.reward)])
+    assert findings.harm.value == pytest.approx(top - error, abs=1e-12)
+
+
+def test_the_verdict_without_flagged_prompts():
+    table = scored("helpful")
+    table.loc[table.prompt < 50, "score"] = table.score.where(table["sample"] > 0)
+    findings = reporting.analyse(pools.read(table), k=[1, 4], T=[0], resamples=100)
+    count, random, chosen = findings.clean
+    assert count == 100
+    assert random.value == pytest.approx(1 - table.correct[table.prompt >= 50].mean(), abs=1e-12)
+    assert "On the 100 prompts without any flagged sample" in reporting.gaps(findings)
+
+
+def test_a_real_valued_loss_is_not_called_an_error_rate():
+    rng = np.random.default_rng(1)
+    y = rng.normal(size=(60, 8))
+    table = pd.DataFrame({"prompt": np.repeat(np.arange(60), 8), "loss": y.ravel() ** 2, "score": -((y.ravel() - 0.3) ** 2)})
+    findings = reporting.analyse(pools.read(table), T=[0], resamples=100)
+    assert "mean loss" in reporting.verdict(findings) and "%" not in reporting.verdict(findings)
+
+
+def test_scores_that_are_all_equal_are_no_gain():
+    findings = reporting.analyse(pools.read(scored("blind").assign(score=1.0)), resamples=100)
+    assert reporting.regime(findings) == "blind" and findings.card.top_tie == 1.0
+
+
+def test_too_small_a_pool_is_refused():
+    with pytest.raises(ValueError, match="has 3 prompts with 16 samples each.*at least 4 prompts"):
+        reporting.analyse(pools.read(scored("helpful", prompts=3)))
+
+
+def test_a_misspelt_parameter_is_refused():
+    with pytest.raises(ValueError, match="unknown parameter jugde .did you mean judge.*known are T_values"):
+        parameters.resolve(reporting.Report, {"pool": "x", "jugde": "y"})
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    scored("finite", prompts=60, N=8).to_csv(folder / "mine.csv", index=False)
+    given = {"pool": str(folder / "mine.csv"), "judge": "score", "resamples": 100, "T_values": [0, 1], "progress": False}
+    papermill.execute_notebook(NOTEBOOK, folder / "out.ipynb", parameters=given, progress_bar=False)
+    return folder
+
+
+def test_the_notebook_runs_and_its_page_needs_nothing_else(executed):
+    notebook = json.loads((executed / "out.ipynb").read_text())
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
+    assert not any(output["output_type"] in ("stream", "error") for output in outputs)
+    page = reporting.to_html(executed / "out.ipynb").read_text()
+    assert "http" not in page.replace("http://www.w3.org", "") and "papermill" not in page
+    assert "Judge <code>score</code> on mine.csv" in page and "What was missing" in page
+
+
+def test_the_notebook_refuses_a_broken_pool(tmp_path):
+    (tmp_path / "broken.csv").write_text("prompt,correct,score\na,1,2\na,0,high\n")
+    with pytest.raises(papermill.PapermillExecutionError, match="row 2, column score: 'high' is not a number"):
+        papermill.execute_notebook(
+            NOTEBOOK, tmp_path / "out.ipynb", parameters={"pool": str(tmp_path / "broken.csv")}, progress_bar=False
+        )
