@@ -1,0 +1,165 @@
+"""The transformers engine: tree sampling is exact sampling, one sample at a time.
+
+The oracle draws every sample on its own, token by token, with a plain forward
+pass over the whole text and no cache; it shares the random numbers only.
+"""
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+from bestofk_runs import engines  # noqa: E402
+from bestofk_runs.engines import models  # noqa: E402
+
+PROMPTS = ["Tom has 3 boxes.", "Tom has 4 boxes. How", "A b", "Tom has 3 boxes. Then he"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A random-weight Llama with the embedded model's tokenizer, as a directory."""
+    try:
+        source = models.resolve("smollm2")
+    except ValueError as error:
+        pytest.skip(str(error))
+    folder = tmp_path_factory.mktemp("tiny")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source.path)
+    torch.manual_seed(3)
+    config = transformers.LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=256, tie_word_embeddings=True, initializer_range=0.6,
+        bos_token_id=1, eos_token_id=2, pad_token_id=2,
+    )  # fmt: skip
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def engine(tiny):
+    return engines.load("transformers", str(tiny), dtype="float32", device="cpu")
+
+
+def naive(engine, prompt, seed, *, temperature, top_p, max_tokens):
+    """One sample by plain forward passes: its tokens, its log-probability at temperature 1, its closest call.
+
+    The closest call is the least distance of a random number from the border between two tokens.
+    """
+    ids, uniforms, path, total, closest = engine.encode(prompt), np.random.default_rng(seed).random(max_tokens), [], 0.0, 1.0
+    for u in uniforms:
+        with torch.inference_mode():
+            logits = engine.model(torch.tensor([ids + path])).logits[0, -1].double()
+        logprobs = torch.log_softmax(logits, -1)
+        if temperature == 0:
+            token = int(logits.argmax())
+        else:
+            weights = torch.softmax(logits / temperature, -1).numpy()
+            if top_p < 1:
+                order = np.argsort(-weights, kind="stable")
+                before = np.cumsum(weights[order]) - weights[order]
+                weights[order[before >= top_p]] = 0
+            borders = np.cumsum(weights) / weights.sum()
+            token = int(np.searchsorted(borders, u, side="right"))
+            closest = min(closest, np.abs(borders - u).min())
+        path.append(token)
+        total += float(logprobs[token])
+        if token == engine.tokenizer.eos_token_id:
+            break
+    return path, total, closest
+
+
+@pytest.mark.parametrize("temperature, top_p", [(1.0, 1.0), (0.4, 1.0), (0.7, 0.5), (0.0, 1.0)])
+def test_every_sample_equals_the_one_drawn_on_its_own(engine, temperature, top_p):
+    n, seeds, skipped = 6, [0, 1000, 2000, 3000], 0
+    out = engine.generate(PROMPTS, n, sampling_temperature=temperature, top_p=top_p, max_tokens=6, seeds=seeds)
+    for prompt, seed, completions in zip(PROMPTS, seeds, out):
+        assert [c.seed for c in completions] == list(range(seed, seed + n))
+        for c in completions:
+            path, total, closest = naive(engine, prompt, c.seed, temperature=temperature, top_p=top_p, max_tokens=6)
+            if closest < 3e-7:  # float32 cannot tell these two tokens apart
+                skipped += 1
+                continue
+            kept = path[:-1] if path[-1] == engine.tokenizer.eos_token_id else path
+            assert c.text == engine.tokenizer.decode(kept, skip_special_tokens=True)
+            assert c.tokens == len(path)
+            assert c.logprob == pytest.approx(total, abs=1e-3)
+            assert c.finish_reason == ("length" if len(kept) == 6 else "stop")
+    assert skipped <= 6
+
+
+def test_a_sample_does_not_depend_on_its_company(engine):
+    whole = engine.generate(PROMPTS, 8, max_tokens=6, seeds=[5, 6, 7, 8])
+    alone = [engine.generate([p], 8, max_tokens=6, seeds=[s])[0] for p, s in zip(PROMPTS, [5, 6, 7, 8])]
+    fewer = engine.generate(PROMPTS[::-1], 3, max_tokens=6, seeds=[8, 7, 6, 5])[::-1]
+    for a, b, c in zip(whole, alone, fewer):
+        assert [x.text for x in a] == [x.text for x in b] and [x.text for x in a[:3]] == [x.text for x in c]
+
+
+def test_first_tokens_have_the_models_frequencies(engine):
+    n = 4000
+    first = Counter(c.text for c in engine.generate([PROMPTS[0]], n, sampling_temperature=0.5, max_tokens=1, seeds=[11])[0])
+    with torch.inference_mode():
+        logits = engine.model(torch.tensor([engine.encode(PROMPTS[0])])).logits[0, -1].double()
+    law = torch.softmax(logits / 0.5, -1)
+    top = [int(t) for t in law.topk(5).indices]
+    assert law[top[0]] > 0.05
+    for token in top:
+        p = float(law[token])
+        assert abs(first[engine.tokenizer.decode([token])] / n - p) < 4.5 * math.sqrt(p * (1 - p) / n)
+
+
+def test_stop_strings_end_a_completion_and_are_left_out(engine):
+    free = engine.generate([PROMPTS[0]], 16, max_tokens=10, seeds=[3])[0]
+    letter = Counter("".join(c.text for c in free)).most_common(1)[0][0]
+    for c, before in zip(engine.generate([PROMPTS[0]], 16, max_tokens=10, stop=[letter], seeds=[3])[0], free):
+        assert c.text == before.text.split(letter)[0]
+        if letter in before.text:
+            assert c.finish_reason == "stop" and c.tokens <= before.tokens
+
+
+def test_bfloat16_keeps_the_head_in_float32(tiny, engine):
+    low = engines.load("transformers", str(tiny), dtype="bfloat16", device="cpu")
+    assert low.model.get_output_embeddings().weight.dtype == torch.float32
+    a = low.generate(PROMPTS, 4, sampling_temperature=0, max_tokens=3, seeds=[0] * 4)
+    assert all(math.isfinite(c.logprob) for cs in a for c in cs)
+    assert engine.describe()["dtype"] == "float32" and low.describe()["dtype"] == "bfloat16"
+
+
+def test_describe_names_the_weights(tiny, engine):
+    d = engine.describe()
+    assert len(d["sha256"]) == 64 and d["id"] == tiny.name and d["revision"] is None
+    assert d["parameters"] == sum(p.numel() for p in engine.model.parameters())
+    again = models.resolve(str(tiny))
+    assert again.sha256 == d["sha256"]
+    (tiny / "config.json").write_text((tiny / "config.json").read_text() + "\n")
+    assert models.resolve(str(tiny)).sha256 != d["sha256"]
+
+
+def test_chat_goes_through_the_template(engine):
+    text = engine.chat("How many?")
+    assert "<|im_start|>user\nHow many?<|im_end|>" in text and text.endswith("<|im_start|>assistant\n")
+    assert engine.encode(text).count(engine.tokenizer.convert_tokens_to_ids("<|im_start|>")) == 3
+
+
+@pytest.mark.parametrize(
+    "engine_name, model, message",
+    [
+        ("llama.cpp", "smollm2", "engine must be one of transformers, vllm, got 'llama.cpp'"),
+        ("transformers", "/no/such/dir", "'/no/such/dir' is neither an existing directory"),
+        ("transformers", "./gone", "'./gone' is neither"),
+        ("transformers", "smollm3", "'smollm3' is neither .* nor an embedded model \\(smollm2\\)"),
+        ("transformers", "a/b/c", "'a/b/c' is neither"),
+    ],
+)
+def test_what_cannot_be_loaded_is_refused_before_anything_heavy(engine_name, model, message):
+    with pytest.raises(ValueError, match=message):
+        engines.check(engine_name, model)
+
+
+def test_a_directory_without_a_model(tmp_path):
+    with pytest.raises(ValueError, match="without config.json"):
+        engines.check("transformers", str(tmp_path))

@@ -1,0 +1,162 @@
+"""generate.ipynb through papermill on the embedded model, killed and resumed.
+
+Opt in to twenty kills with ``BESTOFK_KILLS=20``.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("papermill")
+pytest.importorskip("transformers")
+psutil = pytest.importorskip("psutil")
+
+from bestofk import artifacts  # noqa: E402
+from bestofk_runs import engines, generate, parameters, run, shards, tasks  # noqa: E402
+
+NOTEBOOK = Path(__file__).parents[1] / "gpu_runs" / "generate.ipynb"
+SECRET = "hf_planted0123456789"
+SMALL = {"task": "boxes", "limit": 6, "samples": 4, "max_tokens": 12, "shard_size": 1, "dtype": "float32", "progress": "false"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def model():
+    try:
+        engines.models.resolve("smollm2")
+    except ValueError as error:
+        pytest.skip(str(error))
+
+
+def start(root, out, name="small", **changes):
+    command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(out), "--no-progress-bar", "-p", "run", name, "-p", "root", str(root)]
+    for key, value in {**SMALL, **changes}.items():
+        command += ["-p", key, str(value)]
+    environment = {**os.environ, "HF_TOKEN": SECRET, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def kill(process):
+    """SIGKILL papermill and its kernel."""
+    try:
+        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+    for member in family:
+        try:
+            member.send_signal(signal.SIGKILL)
+        except psutil.NoSuchProcess:
+            pass
+    process.communicate()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run: its root, its executed notebook, how long it took."""
+    root = tmp_path_factory.mktemp("whole")
+    begin = time.monotonic()
+    process = start(root, root / "out.ipynb")
+    output = process.communicate(timeout=600)[0]
+    assert process.returncode == 0, output[-3000:]
+    return root, (root / "out.ipynb").read_text(), time.monotonic() - begin
+
+
+def columns(pool):
+    return [pool.prompt_id, pool.correct, pool.answer, pool.tokens, pool.finish_reason, pool.texts, pool.logprob]
+
+
+def test_the_run_is_complete_and_says_how_it_was_made(whole):
+    pool = artifacts.load("small", root=whole[0])
+    assert pool.shape == (6, 4) and sorted(set(pool.difficulty)) == [1, 2, 3, 4]
+    manifest = pool.manifest
+    assert manifest["class"] == "measured" and manifest["data"]["name"] == "boxes"
+    assert manifest["parameters"]["samples"] == 4 and manifest["parameters"]["sampling_temperature"] == 0.7
+    assert set(parameters.Generate.model_fields) - {"root"} <= set(manifest["parameters"])
+    assert manifest["model"]["licence"] == "Apache-2.0" and len(manifest["model"]["sha256"]) == 64
+    summary = manifest["summary"]
+    assert summary["completions"] == 24 and summary["accuracy"] == pytest.approx(pool.correct.mean())
+    assert summary["duplicates_within_prompts"] == 24 - sum(len(set(row)) for row in pool.texts)
+    assert summary["truncated"] == (pool.finish_reason == "length").sum()
+    assert summary["tokens_out"] == pool.tokens.sum() and summary["seconds_of_work"] > 0
+    problems = {p.prompt_id: p for p in tasks.load("boxes", limit=6).problems}
+    assert [problems[i].gold for i in pool.prompt_id] == pool.gold.tolist()
+
+
+def test_no_secret_and_no_environment_in_what_is_left_behind(whole):
+    root, notebook, _ = whole
+    assert SECRET not in notebook
+    for file in root.rglob("*"):
+        if file.is_file():
+            assert SECRET.encode() not in file.read_bytes(), file
+    assert os.path.expanduser("~") + os.sep not in (root / "small" / "manifest.json").read_text()
+
+
+def test_killed_at_random_moments_the_same_command_finishes_the_same_run(whole, tmp_path):
+    root, _, duration = whole
+    rng = random.Random()
+    seed = rng.randrange(10**6)
+    print("seed", seed)
+    rng.seed(seed)
+    folder, plan = tmp_path / "small" / "work" / "generate", shards.plan(range(6), 1)
+    for _ in range(int(os.environ.get("BESTOFK_KILLS", 2))):
+        before = {s.index: (folder / s.file).stat().st_mtime_ns for s in shards.finished(folder, plan)}
+        process = start(tmp_path, tmp_path / "out.ipynb")
+        time.sleep(rng.uniform(0, duration))
+        kill(process)
+        # what was finished is neither lost nor made again
+        assert all((folder / plan[i].file).stat().st_mtime_ns == stamp for i, stamp in before.items())
+    process = start(tmp_path, tmp_path / "out.ipynb")
+    output = process.communicate(timeout=600)[0]
+    assert process.returncode == 0, output[-3000:]
+    for mine, theirs in zip(columns(artifacts.load("small", root=tmp_path)), columns(artifacts.load("small", root=root))):
+        assert (mine == theirs).all()
+    assert [f.name for f in tmp_path.rglob("*.tmp")] == []
+
+
+def test_a_misspelt_parameter_and_a_changed_one_are_refused(whole):
+    root = whole[0]
+    process = start(root, root / "refused.ipynb", sample=5)
+    output = process.communicate(timeout=600)[0]
+    assert process.returncode != 0 and "unknown parameter sample (did you mean samples?); known are" in output
+    settings = parameters.resolve(parameters.Generate, {**SMALL, "run": "small", "root": str(root), "samples": 5})
+    with pytest.raises(ValueError, match="'small' was begun with other settings .*parameters.samples was 4, now 5"):
+        generate.pool(settings, generate.prepare(settings))
+
+
+def test_a_finished_run_loads_no_model(whole, monkeypatch, capsys):
+    root = whole[0]
+    monkeypatch.setattr(engines, "load", lambda *a, **k: pytest.fail("loaded a model"))
+    settings = parameters.resolve(parameters.Generate, {**SMALL, "run": "small", "root": str(root)})
+    task = generate.prepare(settings)
+    before = json.loads((root / "small" / "manifest.json").read_text())["files"]
+    generate.publish(settings, task, generate.pool(settings, task))
+    assert json.loads((root / "small" / "manifest.json").read_text())["files"] == before
+
+
+def test_seeds_depend_on_the_run_seed_and_the_prompt_only():
+    seeds = [generate.prompt_seed(s, p) for s in range(3) for p in ("a", "b", "c")]
+    assert len(set(seeds)) == 9 and seeds[0] == generate.prompt_seed(0, "a")
+    # a million samples a prompt before two prompts could share a seed, and all fit into 63 bits
+    assert min(abs(a - b) for i, a in enumerate(seeds) for b in seeds[:i]) >= 2**20 and max(seeds) < 2**62
+
+
+def test_the_driver_knows_its_runs(tmp_path):
+    commands = run.steps("demo", root=tmp_path, overrides=[("engine", "vllm")])
+    assert commands[0][0] == "generate" and commands[0][1][-2:] == ["engine", "vllm"]
+    assert all("--log-output" in command for _, command in commands)
+    with pytest.raises(ValueError, match="no parameters for run 'demx'.*known: .*demo"):
+        run.steps("demx", root=tmp_path)
+
+
+def test_the_parameters_of_every_published_run_are_known_ones():
+    import yaml
+
+    for file in (NOTEBOOK.parent / "params").glob("*/generate.yaml"):
+        settings = parameters.resolve(parameters.Generate, yaml.safe_load(file.read_text()))
+        assert settings.run == file.parent.name
