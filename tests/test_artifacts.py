@@ -162,6 +162,16 @@ def test_missing_columns_rows_and_repeated_rows_are_refused(root):
         artifacts.load("toy", root=root)
 
 
+def test_what_an_imported_pool_does_not_know_is_marked(root):
+    completions = tables()[0]["completions"]
+    for name in ("tokens", "logprob", "finish_reason", "seed"):
+        column = pa.nulls(completions.num_rows, completions.schema.field(name).type)
+        completions = completions.set_column(completions.schema.get_field_index(name), name, column)
+    replace(root, "completions.parquet", completions)
+    run = artifacts.load("toy", root=root)
+    assert (run.tokens == -1).all() and np.isnan(run.logprob).all() and (run.finish_reason == None).all()  # noqa: E711
+
+
 def test_the_default_root_is_the_checkout_then_the_environment(monkeypatch, root, tmp_path):
     monkeypatch.setattr(artifacts, "__file__", str(tmp_path / "x" / "lib" / "bestofk" / "artifacts.py"))
     monkeypatch.delenv("BESTOFK_DATA", raising=False)

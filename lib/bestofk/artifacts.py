@@ -45,10 +45,11 @@ class Run:
     squared_error : float array
         (y - gold)^2 where the task's answers are numbers; nan elsewhere.
     logprob : float array
-        Log-probability of the whole completion under its own model, temperature 1.
+        Log-probability of the whole completion under its own model, temperature 1; nan where not known.
     tokens : int array
+        Sampled tokens; -1 where not known.
     finish_reason : object array
-        ``stop`` or ``length`` (cut off).
+        ``stop`` or ``length`` (cut off); None where not known.
     scores : dict of str to float array
         Judge name -> scores, higher is better; -inf where the judge gave no readable score.
     texts : object array or None
@@ -163,7 +164,7 @@ def load(run, *, root=None):
         y=grid["y"].astype(float),
         squared_error=grid["loss"].astype(float),
         logprob=grid["logprob"].astype(float),
-        tokens=grid["tokens"].astype(int),
+        tokens=np.nan_to_num(grid["tokens"].astype(float), nan=-1).astype(int),
         finish_reason=grid["finish_reason"],
         scores=dict(sorted(scores.items())),
         texts=texts,
