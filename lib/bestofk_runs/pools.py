@@ -174,7 +174,7 @@ def _read_path(source, judge, loss, columns, filter):
     if suffix not in TABLES:
         raise ValueError(f"pool {source} must be a run's folder or one of {', '.join(TABLES)}, got {suffix or 'no suffix'!r}")
     if suffix in (".jsonl", ".ndjson"):
-        first = next(iter(_lines(path)), (0, None))[1]
+        first = next(iter(lines(path)), (0, None))[1]
         if first is None:
             raise ValueError(f"{path} holds no rows")
         if "resps" in first or "filtered_resps" in first:
@@ -260,7 +260,7 @@ def _lm_eval(paths, judge, wanted):
     filters, repeats, texts = {}, 0, []
     distinct = {}
     for path in paths:
-        for line, record in _lines(Path(path)):
+        for line, record in lines(Path(path)):
             where = f"{path} line {line}"
             name = record.get("filter", "none")
             filters[name] = filters.get(name, 0) + 1
@@ -363,7 +363,7 @@ def _score(value, where):
     return np.nan if value == -np.inf else float(value)
 
 
-def _lines(path):
+def lines(path):
     """Yield (line number, object) of a JSONL file, plain or compressed."""
     import io
 
@@ -395,7 +395,7 @@ def _jsonl_parts(path):
     import pandas
 
     rows, numbers = [], []
-    for line, record in _lines(path):
+    for line, record in lines(path):
         rows.append(record)
         numbers.append(line)
         if len(rows) == PART:
