@@ -29,6 +29,9 @@ from bestofk_runs import answers  # noqa: E402
         ("####", None),
         ("", None),
         ("1,2,3", "3"),
+        ("<think>maybe 5</think>It is 6.", "6"),
+        ("so 5, no\n</think>\n\\boxed{6}", "6"),
+        ("<think>maybe 5, or", None),
     ],
 )
 def test_extract(text, answer):

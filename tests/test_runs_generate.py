@@ -146,6 +146,23 @@ def test_seeds_depend_on_the_run_seed_and_the_prompt_only():
     assert min(abs(a - b) for i, a in enumerate(seeds) for b in seeds[:i]) >= 2**20 and max(seeds) < 2**62
 
 
+def test_a_completion_cut_off_while_thinking_has_no_answer():
+    pa = pytest.importorskip("pyarrow")
+    problems = tasks.load("boxes", limit=1).problems
+    gold = problems[0].gold
+    texts = [f"hm</think>#### {gold}", f"perhaps {gold}", f"{gold}?</think>\n\\boxed{{1}}"]
+    columns = {name: [None] * 3 for name in generate.SAMPLED} | {"prompt_id": [problems[0].prompt_id] * 3, "text": texts}
+    table, agreement = generate.read_answers(pa.table(columns), problems)
+    assert table["answer"].to_pylist() == [gold, None, "1"] and table["correct"].to_pylist() == [True, False, False]
+    assert agreement == 1
+
+
+def test_a_chat_is_not_stopped_at_a_blank_line():
+    task = tasks.load("boxes", limit=1)
+    settings = [parameters.resolve(parameters.Generate, v) for v in ({}, {"chat": True}, {"chat": True, "stop": ["x"]})]
+    assert [generate.stop_strings(s, task) for s in settings] == [["\n"], [], ["x"]]
+
+
 def test_the_driver_knows_its_runs(tmp_path):
     commands = run.steps("demo", root=tmp_path, overrides=[("engine", "vllm")])
     assert commands[0][0] == "generate" and commands[0][1][-2:] == ["engine", "vllm"]

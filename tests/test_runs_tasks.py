@@ -46,6 +46,36 @@ def test_the_same_seed_gives_the_same_problems_and_a_smaller_limit_their_beginni
     assert {p.prompt_id: p.prompt for p in few.problems}.items() <= {p.prompt_id: p.prompt for p in whole.problems}.items()
 
 
+def test_sums_are_right_distinct_and_grow_by_digits():
+    task = tasks.load("sums", limit=400)
+    for level in (1, 2, 3, 4):
+        problems = [p for p in task.problems if p.difficulty == level]
+        assert len(problems) == (96 if level == 1 else 100)  # one digit: 10 x 10 pairs, 4 of them worked examples
+        asked = []
+        for p in problems:
+            *shots, (a, b) = re.findall(r"has (\d+) \w+ and gets (\d+) more", p.prompt)
+            assert len(a) == len(b) == level and p.gold == str(int(a) + int(b)) and (a, b) not in shots
+            asked.append((a, b))
+        assert len(set(asked)) == len(asked)
+
+
+def test_without_worked_examples_a_file_asks_for_a_boxed_answer(tmp_path):
+    (tmp_path / "mine.jsonl").write_text('{"question": "1+1?", "answer": "2"}\n')
+    prompt = tasks.load(str(tmp_path / "mine.jsonl"), examples=0).problems[0].prompt
+    assert prompt.startswith("1+1?\n") and prompt.endswith("\\boxed{}.")
+
+
+def test_gsm8k_without_a_hub_says_what_to_do(monkeypatch):
+    hub = pytest.importorskip("huggingface_hub")
+
+    def offline(*args, **kwargs):
+        raise OSError("no route")
+
+    monkeypatch.setattr(hub, "hf_hub_download", offline)
+    with pytest.raises(ValueError, match="task gsm8k could not be fetched from the hub .*gsm8k:FILE.jsonl"):
+        tasks.load("gsm8k")
+
+
 def test_fewer_examples():
     assert len(operands(tasks.load("boxes", limit=1, examples=0).problems[0].prompt)) == 1
     assert len(operands(tasks.load("boxes", limit=1, examples=2).problems[0].prompt)) == 3

@@ -30,6 +30,7 @@ def extract(text):
     >>> extract("I do not know") is None
     True
     """
+    text = split_thinking(text)[1]
     boxed = _last_boxed(text)
     if boxed is not None:
         return boxed
@@ -39,6 +40,23 @@ def extract(text):
         if marked:
             return _plain(marked[0])
     return last_number(text)
+
+
+def split_thinking(text):
+    """The thinking part and the answer part of a reasoning model's completion.
+
+    >>> split_thinking("<think>7? no, 8</think>It is 8.")
+    ('<think>7? no, 8</think>', 'It is 8.')
+    >>> split_thinking("It is 8.")
+    ('', 'It is 8.')
+    >>> split_thinking("<think>7? no,")
+    ('<think>7? no,', '')
+    """
+    end = text.rfind("</think>")
+    if end >= 0:
+        end += len("</think>")
+        return text[:end], text[end:]
+    return (text, "") if text.lstrip().startswith("<think>") else ("", text)
 
 
 def last_number(text):

@@ -26,9 +26,16 @@ class Made:
     model: dict
 
 
+def stop_strings(settings, task):
+    """The stop strings given; else the task's own for worked examples, and none for a chat."""
+    if settings.stop is not None:
+        return settings.stop
+    return [] if settings.chat else list(task.stop)
+
+
 def pool(settings, task):
     """Sample every missing shard of this worker's part; the model is loaded only if one is missing."""
-    stop = list(task.stop) if settings.stop is None else settings.stop
+    stop = stop_strings(settings, task)
     by_id = {problem.prompt_id: problem for problem in task.problems}
     source = engines.models.resolve(settings.model, revision=settings.revision)
     what = {
@@ -116,15 +123,21 @@ def read_answers(table, problems):
     """The completions table: every sample with its answer extracted and compared.
 
     Done when a run is published, from the stored texts, so that a better
-    extraction rule never needs a new generation. Returns the table and the share
+    extraction rule never needs a new generation. If any completion closes a
+    thinking part, one that does not was cut off while thinking and has no answer.
+    Returns the table and the share
     of samples on which a second rule, the last number, gives the same verdict.
     """
     import pyarrow as pa
 
     gold = {problem.prompt_id: problem.gold for problem in problems}
     found, right, value, loss, agree = [], [], [], [], 0
-    for prompt_id, text in zip(table["prompt_id"].to_pylist(), table["text"].to_pylist()):
+    texts = table["text"].to_pylist()
+    thinks = any("</think>" in text for text in texts)
+    for prompt_id, text in zip(table["prompt_id"].to_pylist(), texts):
         target = answers.number(gold[prompt_id])
+        if thinks and "</think>" not in text:
+            text = ""
         found.append(answers.extract(text))
         right.append(answers.correct(found[-1], gold[prompt_id]))
         value.append(answers.number(found[-1]) if target is not None else None)
@@ -183,7 +196,7 @@ def publish(settings, task, made):
     record = {
         "class": "measured",
         **publishing.environment(),
-        "parameters": {**parameters, "stop": list(task.stop) if settings.stop is None else settings.stop},
+        "parameters": {**parameters, "stop": stop_strings(settings, task)},
         "model": model,
         "data": {
             "name": task.name,
@@ -220,6 +233,7 @@ def summarise(table, completions, agreement, task, model, timed):
         "accuracy_by_difficulty": {str(level): sum(v) / len(v) for level, v in sorted(levels.items())},
         "distinct_completions": distinct,
         "duplicates_within_prompts": len(ids) - distinct,
+        "with_thinking_part": sum("</think>" in text for text in table["text"].to_pylist()),
         "truncated": sum(reason == "length" for reason in table["finish_reason"].to_pylist()),
         "unreadable_answers": completions["answer"].null_count,
         "extraction": "last boxed, else after the last #### or 'answer is', else the last number",
