@@ -746,6 +746,14 @@ def test_endpoint_failure_keeps_finished_shards(tmp_path, endpoint, monkeypatch)
         assert not file.is_file() or b"planted-secret" not in file.read_bytes()
 
 
+def test_yes_survives_yaml():
+    import yaml
+
+    from bestofk_runs import judging
+
+    assert judging.Judge(**yaml.safe_load("judge: yes")).judge == "yes"
+
+
 def test_notebook_knows_every_setting():
     import ast
     from pathlib import Path

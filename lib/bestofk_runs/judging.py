@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from . import judges, shards
 from .judges import likelihood, prompted, rewards
@@ -92,6 +92,11 @@ class Judge(Parameters):
     estimate_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     estimate_seed: Annotated[int, Field(ge=0)] = 0
     scale: Literal["linear", "log"] = "linear"
+
+    @field_validator("judge", mode="before")
+    @classmethod
+    def _yaml_yes(cls, value):
+        return "yes" if value is True else value  # YAML reads a bare yes as true
 
 
 def name_of(settings):
