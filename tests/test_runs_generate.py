@@ -167,6 +167,11 @@ def test_the_driver_knows_its_runs(tmp_path):
     commands = run.steps("demo", root=tmp_path, overrides=[("engine", "vllm")])
     assert commands[0][0] == "generate" and commands[0][1][-2:] == ["engine", "vllm"]
     assert all("--log-output" in command for _, command in commands)
+    assert [name.split("-")[0] for name, _ in commands[1:]] == ["judge"] * (len(commands) - 1)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "import.yaml").write_text("run: mine")
+    ((name, command),) = run.steps("mine", root=tmp_path, overrides=[("source", "x.jsonl")], params=tmp_path)
+    assert name == "import" and command[-2:] == ["source", "x.jsonl"] and any("import_completions" in c for c in command)
     with pytest.raises(ValueError, match="no parameters for run 'demx'.*known: .*demo"):
         run.steps("demx", root=tmp_path)
 

@@ -1,8 +1,8 @@
-"""How is a published run remade? One command: generate, every judge, publish.
+"""How is a published run remade? One command: generate (or import), every judge, publish.
 
 ``python -m bestofk_runs.run NAME`` reads ``gpu_runs/params/NAME/generate.yaml``
-and ``judge-*.yaml``, runs the two notebooks with papermill, and copies the
-complete run to ``gpu_runs/data``. Killed? The same command goes on.
+(or ``import.yaml``) and ``judge-*.yaml``, runs the notebooks with papermill, and
+copies the complete run to ``gpu_runs/data``. Killed? The same command goes on.
 """
 
 import argparse
@@ -14,10 +14,13 @@ from pathlib import Path
 from . import publishing, shards
 
 HOME = Path(__file__).resolve().parents[2] / "gpu_runs"
+NOTEBOOKS = {"generate": "generate", "import": "import_completions", "judge": "judge"}
 
 
 def steps(run, *, root, overrides=(), params=None):
-    """The papermill commands that make `run`, as lists of arguments.
+    """The papermill commands that make `run`: a list of (name of the step, arguments).
+
+    `overrides` are (parameter, value) pairs for the first step.
 
     Raises
     ------
@@ -26,17 +29,16 @@ def steps(run, *, root, overrides=(), params=None):
     """
     params = Path(params or HOME / "params")
     folder = params / run
-    if not (folder / "generate.yaml").is_file():
-        known = sorted(file.parent.name for file in params.glob("*/generate.yaml"))
-        raise ValueError(f"no parameters for run {run!r} in {params}; known: {', '.join(known)}")
-    out = Path(root) / run
+    first = [file for file in (folder / "generate.yaml", folder / "import.yaml") if file.is_file()]
+    if not first:
+        known = {file.parent.name for kind in ("generate", "import") for file in params.glob(f"*/{kind}.yaml")}
+        raise ValueError(f"no parameters for run {run!r} in {params}; known: {', '.join(sorted(known))}")
     commands = []
-    for file in [folder / "generate.yaml", *sorted(folder.glob("judge-*.yaml"))]:
-        notebook = "judge" if file.stem.startswith("judge-") else "generate"
-        extra = [("root", str(root)), *(overrides if notebook == "generate" else ())]
-        command = [sys.executable, "-m", "papermill", "-f", str(file), str(HOME / f"{notebook}.ipynb")]
-        command += [str(out / f"{file.stem}.ipynb"), "--log-output", "--no-progress-bar"]
-        for name, value in extra:
+    for file in [first[0], *sorted(folder.glob("judge-*.yaml"))]:
+        notebook = HOME / f"{NOTEBOOKS[file.stem.split('-')[0]]}.ipynb"
+        command = [sys.executable, "-m", "papermill", "-f", str(file), str(notebook)]
+        command += [str(Path(root) / run / f"{file.stem}.ipynb"), "--log-output", "--no-progress-bar"]
+        for name, value in [("root", str(root)), *(overrides if file == first[0] else ())]:
             command += ["-p", name, value]
         commands.append((file.stem, command))
     return commands
@@ -49,14 +51,14 @@ def main(arguments=None):
     parser.add_argument("--root", default="gpu_runs/scratch", help="where the run is made (default %(default)s)")
     parser.add_argument("--to", default=None, help="where it is published (default gpu_runs/data)")
     parser.add_argument("--engine", default=None, help="transformers, vllm, or auto: vllm where it is installed")
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="overrides",
+                        help="another parameter of the first step")  # fmt: skip
     parser.add_argument("--no-publish", action="store_true", help="stop before copying")
     options = parser.parse_args(arguments)
-    overrides = []
+    overrides = [tuple(pair) for pair in options.overrides]
     if options.engine:
-        engine = options.engine
-        if engine == "auto":
-            engine = "vllm" if importlib.util.find_spec("vllm") else "transformers"
-        overrides = [("engine", engine)]
+        installed = "vllm" if importlib.util.find_spec("vllm") else "transformers"
+        overrides.append(("engine", installed if options.engine == "auto" else options.engine))
     try:
         commands = steps(options.run, root=options.root, overrides=overrides)
         with shards.explained(f"preparing {options.root}"):
