@@ -19,15 +19,17 @@ from .parameters import Name, Parameters, Part
 
 LIKELIHOOD = ("loglik", "loglik_mean", "entropy")
 MODEL = ("judge_model", "dtype", "revision", "trust_remote_code")
-ASKED = (*MODEL, "judge_prompt", "chat")
+RUNS_ON = ("engine", "engine_options")
+ASKED = (*MODEL, *RUNS_ON, "judge_prompt", "chat")
 
 # which settings each kind reads; the rest must stay at their defaults
 READS = {
-    **{kind: (*MODEL, "end", "nodes") for kind in LIKELIHOOD},
+    "loglik": (*MODEL, *RUNS_ON, "end", "nodes"),
+    "loglik_mean": (*MODEL, *RUNS_ON, "end", "nodes"),
+    "entropy": (*MODEL, "end", "nodes"),  # vLLM gives no whole distributions
     "yes": (*ASKED, "nodes"),
     "score_expected": (*ASKED, "nodes"),
-    "score": (*ASKED, "engine", "engine_options", "score_max", "votes", "judge_temperature", "judge_tokens",
-              "pattern", "seed"),
+    "score": (*ASKED, "score_max", "votes", "judge_temperature", "judge_tokens", "pattern", "seed"),
     "prm": (*MODEL, "aggregate", "layout", "separator", "good", "bad", "system_prompt", "batch"),
     "classifier": (*MODEL, "label", "batch"),
     "http": ("http_url", "http_time_limit", "http_attempts", "http_pause", "http_concurrent", "http_token_variable"),
@@ -231,6 +233,8 @@ def run(settings):
 def _identity(settings, generated, source):
     """What determines the raw verdicts: kind, the settings it reads, the model's weights, the pool's files."""
     read = {name: getattr(settings, name) for name in READS[settings.judge] if name not in HOW and name not in MODEL}
+    if settings.engine == "transformers":
+        read = {name: value for name, value in read.items() if name not in RUNS_ON}
     if settings.judge in LIKELIHOOD:
         read["end"] = _end(settings, generated)
     if "judge_prompt" in read:
@@ -316,7 +320,7 @@ def _load(settings, source, generated):
     if kind == "http":
         names = [name for name in READS[kind] if name.startswith("http_")]
         return judges.load(kind, **{name.removeprefix("http_"): getattr(settings, name) for name in names}), None
-    options = {n: getattr(settings, n) for n in READS[kind] if n not in MODEL and n not in ("engine", "engine_options")}
+    options = {n: getattr(settings, n) for n in READS[kind] if n not in (*MODEL, *RUNS_ON)}
     if source is None:
         return judges.load(kind, **options), None
     if kind in ("prm", "classifier") and settings.layout == "extra_0":

@@ -94,6 +94,15 @@ def _common(a, b):
     return n
 
 
+def scorer_of(engine, nodes=1024):
+    """The scorer that goes with `engine`: a `Scorer`, or a `VllmScorer` for vLLM."""
+    if hasattr(engine, "llm"):
+        from .vllm_scoring import VllmScorer
+
+        return VllmScorer(engine)
+    return Scorer(engine, nodes)
+
+
 class Scorer:
     """Reads probabilities of given texts from a causal language model.
 

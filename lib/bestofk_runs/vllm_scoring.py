@@ -14,7 +14,7 @@ TOP = 20  # most log-probabilities that vLLM returns by default
 class VllmScorer:
     """Reads probabilities of given texts from vLLM; `likelihood` and `next_token` as in `bestofk_runs.scoring.Scorer`."""
 
-    def __init__(self, engine, nodes=None):
+    def __init__(self, engine):
         self.encode, self.llm = engine.encode, engine.llm
         self.max_length = engine.llm.llm_engine.model_config.max_model_len - 1  # one token is always generated
         self.computed = self.naive = 0

@@ -13,7 +13,7 @@ def measure(engine, *, end="\n", chat=False, nodes=1024):
 
     Parameters
     ----------
-    engine : transformers engine
+    engine : any engine (vLLM for log-likelihoods only)
     end : str
         What ended a completion that stopped by itself: the generator's stop string, or "" for the model's
         end-of-text token. It is scored too: without it "#### 11" would always be at least as probable as "#### 112".
@@ -22,9 +22,9 @@ def measure(engine, *, end="\n", chat=False, nodes=1024):
     nodes : int
         Most distinct token positions in one forward pass.
     """
-    from ..scoring import Scorer
+    from ..scoring import scorer_of
 
-    scorer = Scorer(engine, nodes)
+    scorer = scorer_of(engine, nodes)
     end = end or engine.tokenizer.eos_token
 
     def measured(item, samples):
@@ -50,7 +50,7 @@ def verdict(kind, sums):
     >>> [verdict(kind, (-6.0, 3.0, 4)).score for kind in ("loglik", "loglik_mean", "entropy")]
     [-6.0, -1.5, -0.75]
     """
-    if sums is None or any(x is None or np.isnan(x) for x in sums):
+    if sums is None or np.isnan(sums[0]):
         return missing("too long")
     logprob, entropy, tokens = sums
     return Verdict({"loglik": logprob, "loglik_mean": logprob / tokens, "entropy": -entropy / tokens}[kind])

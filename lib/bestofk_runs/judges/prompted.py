@@ -83,7 +83,7 @@ def yes(engine, *, judge_prompt="", chat=False, nodes=1024):
 
     Parameters
     ----------
-    engine : transformers engine
+    engine : any engine
     judge_prompt : str
         See `template`.
     chat : bool
@@ -121,9 +121,9 @@ def score_expected(engine, *, judge_prompt="", chat=False, nodes=1024):
 
 
 def _next_token_judge(engine, text, chat, tokens, value, nodes):
-    from ..scoring import Scorer
+    from ..scoring import scorer_of
 
-    scorer = Scorer(engine, nodes)
+    scorer = scorer_of(engine, nodes)
 
     def judge(item, samples):
         def distinct(pairs):
