@@ -313,7 +313,7 @@ def curves(findings):
     if j != hard:
         left.plot(choice.k, choice.mean[:, hard], color=plotting.COLORS["alternative"])
         labels.append((choice.mean[-1, hard], f"T = {choice.T[hard]:g}", "alternative"))
-    _labels(left, end, labels)
+    end_labels(left, end, labels)
     left.plot([k], [choice.mean[i, j]], marker="o", ms=9, mfc="none", color="black")
     left.set_xscale("log", base=2)
     left.set_xticks(_powers(end), [str(n) for n in _powers(end)])
@@ -331,7 +331,7 @@ def curves(findings):
         right.set_xscale("symlog", linthresh=float(positive.min()), linscale=0.5)
     right.set_xticks(choice.T, [f"{t:g}" for t in choice.T])
     right.minorticks_off()
-    _labels(right, choice.T[-1], [(findings.random.value, "", "asymptote"), (choice.mean[shown, -1], f"k = {choice.k[shown]}", shape["color"])])
+    end_labels(right, choice.T[-1], [(findings.random.value, "", "asymptote"), (choice.mean[shown, -1], f"k = {choice.k[shown]}", shape["color"])])
     right.set_xlabel("selection temperature, T")
     if pool.synthetic:
         plotting.synthetic(left)
@@ -412,7 +412,7 @@ def _powers(end):
     return [2**n for n in range(int(np.log2(end)) + 1)]
 
 
-def _labels(axis, x, labels):
+def end_labels(axis, x, labels):
     """Write labels at the right end of lines, moved apart where they would overlap."""
     low, high = axis.get_ylim()
     least = 0.065 * (high - low)
