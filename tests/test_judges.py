@@ -150,7 +150,7 @@ def test_embedded_model_writes_scores(smollm2):
     written = smollm2.model.generate(ids, do_sample=False, max_new_tokens=6)[0, ids.shape[1] :]
     expected = prompted.parse(smollm2.tokenizer.decode(written), prompted.re.compile(r"-?\d+(?:\.\d+)?"), 10)
     assert greedy.reason == "unparsed" if expected is None else greedy.score == expected
-    votes = dict(votes=4, judge_temperature=1.5, judge_tokens=4)
+    votes = dict(votes=2, judge_temperature=1.5, judge_tokens=2)
     first, again = (judges.load("score", engine=smollm2, **votes)(ITEM, [Sample(TEXTS[0])]) for _ in range(2))
     assert repr(first) == repr(again)
 

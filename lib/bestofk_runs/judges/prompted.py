@@ -221,8 +221,8 @@ def mean_vote(votes):
 
     Examples
     --------
-    >>> mean_vote([4.0, None, 6.0]), mean_vote([None]).reason
-    (Verdict(score=5.0, reason=''), 'unparsed')
+    >>> mean_vote([4.0, None, 6.0]).score, mean_vote([None]).reason
+    (5.0, 'unparsed')
     """
     read = [v for v in votes if v is not None]
     return Verdict(float(np.mean(read))) if read else missing("unparsed")
