@@ -441,19 +441,20 @@ def _selected(k, a, tau):
         v, dv = _panels(_score_edges(tau, top**2 / tau))
         rho, drho, z = _nodes(v, tau, top)
         drho = drho * np.exp(-(rho**2) / 2) / np.sqrt(2 * np.pi)
-        grow, fade = np.exp(a[..., None] * rho - a[..., None] ** 2 / 2), np.exp(-a[..., None] * rho - a[..., None] ** 2 / 2)
-        even, odd = grow + fade, fade - grow
+        pull, height = np.exp(a[..., None] * rho), np.exp(-(a[..., None] ** 2) / 2)
+        grow, fade = height * pull, height / pull
         kernel = drho * _pdf(z)
 
-        def mean(values, parity):
-            return np.einsum("avr,vr->av", parity, values)
+        def means(parity, *values):
+            return np.moveaxis(np.moveaxis(parity, 0, 1) @ np.stack(values, -1), -1, 0).swapaxes(1, 2)
 
-        first = np.stack([mean(kernel * rho, odd), mean(kernel * rho**2, even)])
-        first_z = np.stack([mean(kernel * rho * z, odd), mean(kernel * rho**2 * z, even)])
+        near = means(fade - grow, kernel * rho, kernel * rho * z)
+        far = means(grow + fade, kernel * rho**2, kernel * rho**2 * z, kernel, kernel * z, drho * special.ndtr(-z))
         floor = np.sqrt(tau * np.maximum(-v - _REACH, 0)) * (v < -_REACH - 1)
-        miss = _within(a, floor) + mean(drho * special.ndtr(-z), even)
+        miss = _within(a, floor) + far[4]
+        first, first_z = np.stack([near[0], far[0]]), np.stack([near[1], far[1]])
         moments = dv * first
-        twist = dv * (first_z * mean(kernel, even) - first * mean(kernel * z, even))
+        twist = dv * (first_z * far[2] - first * far[3])
     log_hit = np.log1p(-np.minimum(miss, 1 - 1e-16))[..., None]
     power = np.exp((k - 1) * log_hit)
     value = k * np.einsum("mav,avk->mak", moments, power)

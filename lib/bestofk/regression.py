@@ -151,7 +151,7 @@ def predictive(fit, features):
     features = _checks.real(features, "features")
     if features.ndim == 0 or features.shape[-1] != fit.weights.size:
         raise ValueError(f"features must have {fit.weights.size} columns as in training, got shape {features.shape}")
-    spread = np.einsum("...i,ij,...j->...", features, fit.covariance, features)
+    spread = np.sum(features @ fit.covariance * features, -1)
     return features @ fit.weights, np.sqrt(fit.noise**2 + spread)
 
 
