@@ -81,9 +81,10 @@ def optimum(k, T, *, loss, reward, level=0.95, seed, resamples=1000, progress=Fa
 
     Notes
     -----
-    A candidate c stays in a set if its mean loss exceeds the least one by no more
-    than the `level` quantile of ``e_c - min(e)``, e being the resampled means minus
-    the means: a comparison with the best, simultaneous over the set's candidates.
+    A comparison with the best, simultaneous over the set's candidates: with e the
+    errors of resampled means and s_cd the spread of e_c - e_d, a candidate c stays if
+    its largest excess (mean_c - mean_d) / s_cd over d is no more than the `level`
+    quantile of the largest (e_c - e_d) / s_cd.
     "Is the loss at k* really below that at N?" is answered yes if N is not in `k_set`.
 
     Examples
@@ -140,9 +141,9 @@ def optimum(k, T, *, loss, reward, level=0.95, seed, resamples=1000, progress=Fa
         best=(int(k[i]), float(T[j])),
         best_k=np.array([k[_least(column[:, None])[0]] for column in mean.T]),
         best_T=np.array([T[_least(row[None])[1]] for row in mean]),
-        k_set=_comparable(mean, error, 0, level),
-        T_set=_comparable(mean, error, 1, level),
-        joint_set=_comparable(mean.reshape(-1), error.reshape(resamples, -1), 0, level).reshape(mean.shape),
+        k_set=np.stack([_comparable(mean[:, j], error[:, :, j], level) for j in range(len(T))], axis=1),
+        T_set=np.stack([_comparable(mean[i], error[:, i], level) for i in range(len(k))]),
+        joint_set=_comparable(mean.reshape(-1), error.reshape(resamples, -1), level).reshape(mean.shape),
         level=level,
         chosen=tuple((int(k[a]), float(T[b])) for a, b in chosen),
         crossfit_loss=float(judged(means, lambda a, b: (a, b))),
@@ -157,7 +158,14 @@ def _least(mean):
     return np.unravel_index(np.argmax(mean <= mean.min() + 1e-12 * np.abs(mean).max()), mean.shape)
 
 
-def _comparable(mean, error, axis, level):
-    """Candidates along `axis` that resampling cannot tell from the best one."""
-    reach = np.quantile(error - error.min(axis=axis + 1, keepdims=True), level, axis=0)
-    return mean - mean.min(axis=axis, keepdims=True) <= reach + 1e-12 * np.abs(mean).max()
+def _comparable(mean, error, level):
+    """Candidates (C,) that resampled errors (resamples, C) cannot tell from the best one."""
+    kept = np.empty(len(mean), dtype=bool)
+    for c in range(len(mean)):
+        away = error[:, c, None] - error
+        spread = away.std(axis=0)
+        same = spread <= 1e-12 * np.abs(mean).max()  # candidates that never differ, such as k = 1 at two T
+        scale = np.where(same, 1.0, spread)
+        excess = np.where(same, 0.0, (mean[c] - mean) / scale)
+        kept[c] = excess.max() <= np.quantile(np.where(same, 0.0, away / scale).max(axis=1), level)
+    return kept
