@@ -119,6 +119,20 @@ def test_prompts_one_after_another_reuse_the_cache(llama):
     assert scorer.computed < scorer.naive / 3
 
 
+@pytest.mark.parametrize("others", [["Question: Tom has 9 cats.\nAnswer:"], ["Nothing alike"]])
+def test_several_prompts_in_one_pass(llama, others):
+    prompts = [PROMPT, *others, PROMPT]
+    got = Scorer(llama, 24).likelihood(prompts, TEXTS[: len(prompts)])
+    for prompt, text, (logp, entropy) in zip(prompts, TEXTS, got):
+        expected = naive(llama, prompt, text)
+        np.testing.assert_allclose(logp, expected[0], atol=FLOAT32)
+        np.testing.assert_allclose(entropy, expected[1], atol=FLOAT32)
+    items = [Item(i, "", prompt) for i, prompt in enumerate(prompts)]
+    together = likelihood.measure(llama)(items, [Sample(t) for t in TEXTS[: len(prompts)]])
+    for item, text, sums in zip(items, TEXTS, together):
+        np.testing.assert_allclose(sums, likelihood.measure(llama)(item, [Sample(text)])[0], atol=20 * FLOAT32)
+
+
 def test_tokens_that_straddle_the_end_of_the_prompt(llama):
     # "\n" + "\n" is one token of this tokenizer: the whole text is tokenised, not its two halves
     assert_as_naive(llama, "One line\n", ["\nnext", "next", "\n\nnext"], 1024, FLOAT32)
@@ -465,7 +479,8 @@ def endpoint():
     server.server_close()
 
 
-QUICK = dict(time_limit=0.3, attempts=3, pause=0.01)
+QUICK = dict(time_limit=20, attempts=3, pause=0.01)
+SHORT = {**QUICK, "time_limit": 0.3}  # for those that hang
 
 
 def test_endpoint_is_asked_once_a_distinct_solution_and_side_by_side(endpoint):
@@ -473,7 +488,7 @@ def test_endpoint_is_asked_once_a_distinct_solution_and_side_by_side(endpoint):
 
     def answer(body, number, headers):
         seen.append(body)
-        together.wait(timeout=5)  # breaks, and answers nothing, unless four requests are here at a time
+        together.wait(timeout=15)  # breaks, and answers nothing, unless four requests are here at a time
         return 200, json.dumps({"score": len(body["cot"])}).encode()
 
     endpoint.answer = answer
@@ -488,7 +503,7 @@ def test_endpoint_failures_that_pass_are_tried_again(endpoint):
     endpoint.answer = lambda body, number, headers: (
         (None if body["cot"] == "slow" else (503, b"busy")) if number < 3 else (200, b'{"score": 1.5}')
     )
-    got = judges.load("http", url=endpoint.url, **QUICK)(ITEM, [Sample("slow"), Sample("busy")])
+    got = judges.load("http", url=endpoint.url, time_limit=2, attempts=3, pause=0.01)(ITEM, [Sample("slow"), Sample("busy")])
     assert [v.score for v in got] == [1.5, 1.5] and endpoint.tries == {"slow": 3, "busy": 3}
 
 
@@ -506,12 +521,12 @@ def test_endpoint_failures_that_pass_are_tried_again(endpoint):
 def test_bad_endpoint_is_one_sentence(endpoint, reply, words, tries, monkeypatch):
     monkeypatch.setenv("MY_JUDGE_TOKEN", "planted-secret")
     endpoint.answer = lambda body, number, headers: reply
+    limits = SHORT if reply is None else QUICK
+    judge = judges.load("http", url=endpoint.url + "?key=hidden", token_variable="MY_JUDGE_TOKEN", **limits)
     begin = time.monotonic()
     with pytest.raises(remote.EndpointError, match=words) as error:
-        judges.load("http", url=endpoint.url + "?key=hidden", token_variable="MY_JUDGE_TOKEN", **QUICK)(
-            ITEM, [Sample("a")]
-        )
-    assert time.monotonic() - begin < 5 and endpoint.tries == {"a": tries}
+        judge(ITEM, [Sample("a")])
+    assert time.monotonic() - begin < 15 and endpoint.tries == {"a": tries}
     assert "\n" not in str(error.value) and "planted" not in str(error.value) and "hidden" not in str(error.value)
 
 
@@ -541,7 +556,7 @@ def test_dripping_endpoint_meets_the_time_limit():
     with pytest.raises(remote.EndpointError, match="took longer"):
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
         judges.load("http", url=url, time_limit=0.3, attempts=2, pause=0.01)(ITEM, [Sample("a")])
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 15
     stop.set()
     listener.close()
 

@@ -64,7 +64,7 @@ class Judge(Parameters):
     progress: bool = True
     noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     noise_seed: Annotated[int, Field(ge=0)] = 0
-    nodes: Count = 1024
+    nodes: Count = 512
     end: str | None = None
     judge_prompt: str = ""
     chat: bool = False
@@ -266,25 +266,23 @@ def _maker(settings, source, generated, by_id):
     scorer = getattr(judge, "scorer", None)
 
     def make(ids):
-        columns = {name: [] for name in RAW}
-        for prompt_id in ids:
-            item, index, samples = by_id[prompt_id]
-            start, before = time.monotonic(), (scorer.computed if scorer else 0)
-            rows = judge(item, samples)
-            share = 1 / max(1, len(rows))
-            columns["prompt_id"] += [prompt_id] * len(rows)
-            columns["sample_index"] += index
-            for row in rows:
-                sums = row if settings.judge in LIKELIHOOD else None
-                columns["logprob"].append(sums[0] if sums else None)
-                columns["entropy"].append(sums[1] if sums else None)
-                columns["tokens"].append(sums[2] if sums else None)
-                verdict = likelihood.verdict("loglik", row) if settings.judge in LIKELIHOOD else row
-                columns["score"].append(None if np.isnan(verdict.score) else verdict.score)
-                columns["reason"].append(verdict.reason)
-                columns["mass"].append(verdict.mass)
-            columns["seconds"] += [(time.monotonic() - start) * share] * len(rows)
-            columns["positions"] += [((scorer.computed if scorer else 0) - before) * share] * len(rows)
+        rows = [(item, i, sample) for item, index, samples in map(by_id.get, ids) for i, sample in zip(index, samples)]
+        items, index, samples = zip(*rows)
+        start, before = time.monotonic(), (scorer.computed if scorer else 0)
+        raw = judge(list(items), list(samples))
+        seconds, positions = time.monotonic() - start, (scorer.computed if scorer else 0) - before
+        sums = [r or (None, None, None) for r in raw] if settings.judge in LIKELIHOOD else [(None, None, None)] * len(raw)
+        verdicts = [likelihood.verdict("loglik", r) for r in raw] if settings.judge in LIKELIHOOD else raw
+        columns = {
+            "prompt_id": [item.prompt_id for item in items],
+            "sample_index": index,
+            "score": [None if np.isnan(v.score) else v.score for v in verdicts],
+            "reason": [v.reason for v in verdicts],
+            **{name: [s[i] for s in sums] for i, name in enumerate(("logprob", "entropy", "tokens"))},
+            "mass": [v.mass for v in verdicts],
+            "seconds": [seconds / len(rows)] * len(rows),
+            "positions": [positions / len(rows)] * len(rows),
+        }
         return pa.table(columns, schema=pa.schema([(name, getattr(pa, kind)()) for name, kind in RAW.items()]))
 
     make.description = description

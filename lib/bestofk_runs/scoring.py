@@ -94,7 +94,7 @@ def _common(a, b):
     return n
 
 
-def scorer_of(engine, nodes=1024):
+def scorer_of(engine, nodes=512):
     """The scorer that goes with `engine`: a `Scorer`, or a `VllmScorer` for vLLM."""
     if hasattr(engine, "llm"):
         from .vllm_scoring import VllmScorer
@@ -121,7 +121,7 @@ class Scorer:
         Token positions computed so far, and those that one pass over each whole text would have computed.
     """
 
-    def __init__(self, engine, nodes=1024):
+    def __init__(self, engine, nodes=512):
         self.model, self.encode, self.nodes = engine.model.eval(), engine.encode, nodes
         config = self.model.config.get_text_config()
         sliding = "sliding_attention" in (getattr(config, "layer_types", None) or [])
@@ -131,12 +131,13 @@ class Scorer:
         self._cache, self._cached = None, []
         _float32_head(self.model)
 
-    def likelihood(self, prompt, completions):
-        """Log-probabilities and entropies along completions of one prompt.
+    def likelihood(self, prompts, completions):
+        """Log-probabilities and entropies along completions.
 
         Parameters
         ----------
-        prompt : str
+        prompts : str or list of str
+            One for all, or one a completion; what prompts share is computed once too.
         completions : list of str
             What follows the prompt, none empty.
 
@@ -150,21 +151,22 @@ class Scorer:
         """
         import torch
 
-        start = self.encode(prompt)
-        texts = [self.encode(prompt + c) for c in completions]
-        begins = [_common(start, ids) for ids in texts]
+        prompts = [prompts] * len(completions) if isinstance(prompts, str) else prompts
+        starts = {prompt: self.encode(prompt) for prompt in set(prompts)}
+        texts = [self.encode(p + c) for p, c in zip(prompts, completions, strict=True)]
+        begins = [_common(starts[p], ids) for p, ids in zip(prompts, texts)]
         fits = [i for i, ids in enumerate(texts) if len(ids) <= self.max_length]
         out = [None] * len(texts)
         if not fits:
             return out
-        shared = min(begins[i] for i in fits)
-        if shared == 0:
-            raise ValueError(f"prompt must hold at least one whole token, got {prompt!r}")
-        sequences = [texts[i][shared:] for i in fits]
-        for group, t, logits in self._passes(start[:shared], sequences, ends_only=False):
+        if min(begins[i] for i in fits) == 0:
+            raise ValueError("every prompt must hold at least one whole token, but one holds none")
+        ordered = sorted(texts[i] for i in fits)
+        shared = min(_common(ordered[0], ordered[-1]), *(begins[i] for i in fits))
+        for group, t, logits in self._passes(ordered[0][:shared], [texts[i][shared:] for i in fits], ends_only=False):
             log_p = logits.float().log_softmax(-1)
             entropy = -(log_p.exp() * log_p.clamp_min(-1e4)).sum(-1).double().cpu().numpy()
-            at = torch.as_tensor(t.parent + 1, device=log_p.device)  # row 0 of log_p follows the prompt
+            at = torch.as_tensor(t.parent + 1, device=log_p.device)  # row 0 of log_p follows what all share
             token_logp = log_p[at, torch.as_tensor(t.token, device=log_p.device)].double().cpu().numpy()
             for j, path in zip(group, t.paths):
                 path = path[begins[fits[j]] - shared :]
@@ -208,7 +210,9 @@ class Scorer:
                 ends = torch.as_tensor(np.array([path[-1] for path in t.paths]), device=self.model.device)
                 logits = self._forward(t, ends if ends_only else 0)
                 self._cache.crop(-len(t.token))
-                yield group, t, logits if ends_only else torch.cat([head, logits])
+                if not ends_only:  # the first row follows the prompt; without one, no token is read from it
+                    logits = torch.cat([logits[:1] if head is None else head, logits])
+                yield group, t, logits
 
     def _prefill(self, prompt):
         """Bring `prompt` into the cache, reusing what it shares with the last one; logits after it."""

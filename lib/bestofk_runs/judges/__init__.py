@@ -1,8 +1,8 @@
 """How good does a judge think each stored answer is? One kind of judge a name; higher is always better.
 
 A judge sees the question, the whole solution, the extracted answer and what the generator recorded
-(log-probability, tokens). It never sees the gold answer. `load` makes one; calling it with an `Item`
-and the completions of that prompt gives one `Verdict` a completion.
+(log-probability, tokens). It never sees the gold answer. `load` makes one; calling it with the completions of
+one `Item`, or of several at once, gives one `Verdict` a completion.
 """
 
 from dataclasses import dataclass
@@ -89,7 +89,9 @@ def missing(reason):
 
 
 def load(kind, *, engine=None, **options):
-    """Return the judge `kind` as a function ``(item, samples) -> list of Verdict``.
+    """Return the judge `kind` as a function ``(items, samples) -> list of Verdict``.
+
+    `items` is one `Item` for all samples or a list with one a sample.
 
     Parameters
     ----------
@@ -128,8 +130,14 @@ def load(kind, *, engine=None, **options):
     return makers[kind](**options)
 
 
-def once(samples, key, judge):
-    """Judge each distinct completion once: `judge` gets the distinct keys, its verdicts go to all samples.
+def pairs(items, samples):
+    """(item, sample) for every sample; `items` is one `Item` or a list."""
+    items = [items] * len(samples) if isinstance(items, Item) else items
+    return list(zip(items, samples, strict=True))
+
+
+def once(keys, judge):
+    """Judge each distinct completion once: `judge` gets the distinct keys, its verdicts go to all places.
 
     Examples
     --------
@@ -137,10 +145,10 @@ def once(samples, key, judge):
     >>> def judge(texts):
     ...     seen.extend(texts)
     ...     return [len(t) for t in texts]
-    >>> once(["a", "bb", "a"], lambda s: s, judge), seen
+    >>> once(["a", "bb", "a"], judge), seen
     ([1, 2, 1], ['a', 'bb'])
     """
-    keys = [key(s) for s in samples]
+    keys = list(keys)
     distinct = list(dict.fromkeys(keys))
     verdict = dict(zip(distinct, judge(distinct), strict=True))
     return [verdict[k] for k in keys]

@@ -5,11 +5,11 @@ One forward pass gives all three kinds: `measure` returns the sums that they sha
 
 import numpy as np
 
-from . import Verdict, missing, once
+from . import Verdict, missing, once, pairs
 
 
-def measure(engine, *, end="\n", chat=False, nodes=1024):
-    """Return a function ``(item, samples) -> list of (logprob, entropy, tokens)`` or None where it does not fit.
+def measure(engine, *, end="\n", chat=False, nodes=512):
+    """Return a function ``(items, samples) -> list of (logprob, entropy, tokens)``, None where a text does not fit.
 
     Parameters
     ----------
@@ -27,12 +27,13 @@ def measure(engine, *, end="\n", chat=False, nodes=1024):
     scorer = scorer_of(engine, nodes)
     end = end or engine.tokenizer.eos_token
 
-    def measured(item, samples):
-        def judge(texts):
-            pairs = scorer.likelihood(engine.chat(item.prompt) if chat else item.prompt, texts)
-            return [None if p is None else (p[0].sum(), p[1].sum(), len(p[0])) for p in pairs]
+    def judge(texts):
+        prompts = [engine.chat(prompt) if chat else prompt for prompt, _ in texts]
+        both = scorer.likelihood(prompts, [completion for _, completion in texts])
+        return [None if b is None else (b[0].sum(), b[1].sum(), len(b[0])) for b in both]
 
-        return once(samples, lambda s: _whole(s, end), judge)
+    def measured(items, samples):
+        return once([(item.prompt, _whole(sample, end)) for item, sample in pairs(items, samples)], judge)
 
     measured.scorer = scorer
     return measured
@@ -60,8 +61,8 @@ def _kind(name):
     def make(engine, **options):
         measured = measure(engine, **options)
 
-        def judge(item, samples):
-            return [verdict(name, sums) for sums in measured(item, samples)]
+        def judge(items, samples):
+            return [verdict(name, sums) for sums in measured(items, samples)]
 
         judge.scorer = measured.scorer
         return judge

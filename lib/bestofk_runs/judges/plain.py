@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from . import Verdict, missing
+from . import Verdict, missing, pairs
 
 
 def length(*, prefer="short"):
@@ -20,7 +20,7 @@ def length(*, prefer="short"):
         raise ValueError(f"prefer must be short or long, got {prefer!r}")
     sign = 1.0 if prefer == "long" else -1.0
 
-    def judge(item, samples):
+    def judge(items, samples):
         return [Verdict(sign * (len(s.text) if s.tokens is None else s.tokens)) for s in samples]
 
     return judge
@@ -38,7 +38,7 @@ def stored(*, stored="logprob_mean"):
     if stored not in ("logprob", "logprob_mean"):
         raise ValueError(f"stored must be logprob or logprob_mean, got {stored!r}")
 
-    def judge(item, samples):
+    def judge(items, samples):
         return [_stored(s, stored == "logprob_mean") for s in samples]
 
     return judge
@@ -77,19 +77,23 @@ def numeric(*, estimates, estimate_noise=0.0, estimate_seed=0, scale="linear"):
         raise ValueError(f"estimate_noise must be a finite number >= 0, got {estimate_noise!r}")
     view = _signed_log if scale == "log" else float
 
-    def judge(item, samples):
-        mu = estimates.get(item.question)
+    def target(question):
+        mu = estimates.get(question)
         if mu is None or not np.isfinite(mu):
-            return [missing("missing") for _ in samples]
-        key = int.from_bytes(hashlib.sha256(item.question.encode()).digest()[:8], "big")
-        mu = view(mu) + estimate_noise * np.random.default_rng([estimate_seed, key]).standard_normal()
-        return [_numeric(s.y, mu, view) for s in samples]
+            return None
+        key = int.from_bytes(hashlib.sha256(question.encode()).digest()[:8], "big")
+        return view(mu) + estimate_noise * np.random.default_rng([estimate_seed, key]).standard_normal()
+
+    def judge(items, samples):
+        both = pairs(items, samples)
+        mu = {question: target(question) for question in {item.question for item, _ in both}}
+        return [_numeric(sample.y, mu[item.question], view) for item, sample in both]
 
     return judge
 
 
 def _numeric(y, mu, view):
-    if y is None or not np.isfinite(y):
+    if mu is None or y is None or not np.isfinite(y):
         return missing("missing")
     return Verdict(-float((view(y) - mu) ** 2))
 

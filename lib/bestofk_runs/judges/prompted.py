@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 
-from . import Verdict, missing, once
+from . import Verdict, missing, once, pairs
 
 # what a judge reads after the solution is short: it passes the model once for every distinct solution
 PROMPTS = {
@@ -67,8 +67,9 @@ def fill(text, item, solution, answer=""):
     return re.sub(r"\{(?:question|solution|answer)\}", lambda m: parts[m.group()], text)
 
 
-def _texts(engine, text, item, pairs, chat):
-    filled = [fill(text, item, solution, answer) for solution, answer in pairs]
+def _texts(engine, text, items, samples, chat):
+    """The judge prompt of every sample, through the chat template if wanted."""
+    filled = [fill(text, item, sample.text, sample.answer) for item, sample in pairs(items, samples)]
     return [engine.chat(t) for t in filled] if chat else filled
 
 
@@ -78,7 +79,7 @@ def single_tokens(engine, spellings):
     return sorted({x[0] for x in ids if len(x) == 1})
 
 
-def yes(engine, *, judge_prompt="", chat=False, nodes=1024):
+def yes(engine, *, judge_prompt="", chat=False, nodes=512):
     """P(Yes) against P(No) as the next token after the judge prompt, over all one-token spellings.
 
     Parameters
@@ -100,7 +101,7 @@ def yes(engine, *, judge_prompt="", chat=False, nodes=1024):
     return _next_token_judge(engine, text, chat, positive + negative, value, nodes)
 
 
-def score_expected(engine, *, judge_prompt="", chat=False, nodes=1024):
+def score_expected(engine, *, judge_prompt="", chat=False, nodes=512):
     """Expected digit, sum of d P(d) over d = 0..9 given that a digit comes next; parameters as in `yes`."""
     text = template(judge_prompt, "score_expected")
     tokenizer = engine.tokenizer
@@ -125,12 +126,11 @@ def _next_token_judge(engine, text, chat, tokens, value, nodes):
 
     scorer = scorer_of(engine, nodes)
 
-    def judge(item, samples):
-        def distinct(pairs):
-            p = scorer.next_token(_texts(engine, text, item, pairs, chat), tokens)
-            return [_read(row, value) for row in p]
+    def judge(items, samples):
+        def distinct(texts):
+            return [_read(p, value) for p in scorer.next_token(texts, tokens)]
 
-        return once(samples, lambda s: (s.text, s.answer), distinct)
+        return once(_texts(engine, text, items, samples, chat), distinct)
 
     judge.scorer = scorer
     return judge
@@ -172,25 +172,18 @@ def score(
     find = re.compile(pattern)
     limit = getattr(engine, "max_length", None) or engine.model.config.get_text_config().max_position_embeddings
 
-    def judge(item, samples):
-        def distinct(pairs):
-            texts = _texts(engine, text, item, pairs, chat)
-            fits = [len(engine.encode(t)) + judge_tokens <= limit for t in texts]
-            written = iter(
-                engine.generate(
-                    [t for t, ok in zip(texts, fits) if ok],
-                    votes,
-                    sampling_temperature=judge_temperature,
-                    max_tokens=judge_tokens,
-                    seeds=[_seed(seed, t) for t, ok in zip(texts, fits) if ok],
-                )
-            )
-            return [
-                mean_vote([parse(c.text, find, score_max) for c in next(written)]) if ok else missing("too long")
-                for ok in fits
-            ]
+    def distinct(texts):
+        fits = [len(engine.encode(t)) + judge_tokens <= limit for t in texts]
+        asked = [t for t, ok in zip(texts, fits) if ok]
+        options = dict(sampling_temperature=judge_temperature, max_tokens=judge_tokens)
+        written = iter(engine.generate(asked, votes, seeds=[_seed(seed, t) for t in asked], **options))
+        return [
+            mean_vote([parse(c.text, find, score_max) for c in next(written)]) if ok else missing("too long")
+            for ok in fits
+        ]
 
-        return once(samples, lambda s: (s.text, s.answer), distinct)
+    def judge(items, samples):
+        return once(_texts(engine, text, items, samples, chat), distinct)
 
     return judge
 

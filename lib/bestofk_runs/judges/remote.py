@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from . import Verdict, missing, once
+from . import Verdict, missing, once, pairs
 
 LARGEST_ANSWER = 1_000_000  # bytes
 
@@ -60,42 +60,39 @@ def http(*, url, time_limit=30.0, attempts=5, pause=1.0, concurrent=16, token_va
     place = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
     readable = []  # one entry as soon as the endpoint has given any score
 
-    def judge(item, samples):
+    def distinct(texts):
         import httpx
 
-        def distinct(pairs):
-            with (
-                httpx.Client(headers=headers, timeout=httpx.Timeout(time_limit)) as client,
-                ThreadPoolExecutor(concurrent) as pool,
-            ):
-                jobs = [
-                    pool.submit(_ask, client, url, place, item, text, answer, time_limit, attempts, pause)
-                    for text, answer in pairs
-                ]
-                try:
-                    answers = [job.result() for job in jobs]
-                except EndpointError:
-                    pool.shutdown(cancel_futures=True)
-                    raise
-            scores = [_score(a) for a in answers]
-            readable.extend(s for s in scores if s is not None)
-            if not readable:
-                raise EndpointError(
-                    f"judge endpoint {place} answers, but not with a JSON object that holds a number 'score'; "
-                    f"it said {_excerpt(answers[0])}"
-                )
-            return [missing("unparsed") if s is None else Verdict(s) for s in scores]
+        with (
+            httpx.Client(headers=headers, timeout=httpx.Timeout(time_limit)) as client,
+            ThreadPoolExecutor(concurrent) as pool,
+        ):
+            jobs = [pool.submit(_ask, client, url, place, text, time_limit, attempts, pause) for text in texts]
+            try:
+                answers = [job.result() for job in jobs]
+            except EndpointError:
+                pool.shutdown(cancel_futures=True)
+                raise
+        scores = [_score(a) for a in answers]
+        readable.extend(s for s in scores if s is not None)
+        if not readable:
+            raise EndpointError(
+                f"judge endpoint {place} answers, but not with a JSON object that holds a number 'score'; "
+                f"it said {_excerpt(answers[0])}"
+            )
+        return [missing("unparsed") if s is None else Verdict(s) for s in scores]
 
-        return once(samples, lambda s: (s.text, s.answer), distinct)
+    def judge(items, samples):
+        return once([(item.question, s.text, s.answer or "") for item, s in pairs(items, samples)], distinct)
 
     return judge
 
 
-def _ask(client, url, place, item, text, answer, time_limit, attempts, pause):
+def _ask(client, url, place, text, time_limit, attempts, pause):
     """Bytes of the endpoint's answer, after as many tries as it takes."""
     import tenacity
 
-    body = {"prompt": item.question, "cot": text, "final_answer": answer or ""}
+    body = dict(zip(("prompt", "cot", "final_answer"), text))
     retry = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(_Passing),
         stop=tenacity.stop_after_attempt(attempts),

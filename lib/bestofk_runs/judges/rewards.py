@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import Verdict, missing, once
+from . import Verdict, missing, once, pairs
 
 AGGREGATE = {
     "mean": np.mean,
@@ -79,35 +79,39 @@ def prm(
     marks = [] if layout == "extra_0" else [_one_token(tokenizer, bad, "bad"), _one_token(tokenizer, good, "good")]
     limit = engine.model.config.get_text_config().max_position_embeddings
 
-    def text(item, solution):
+    def text(question, solution):
         body = "".join(step + separator for step in steps(solution.replace(separator, " ")))
         if layout == "generic":
-            return f"{item.question.strip()} {body}"
+            return f"{question.strip()} {body}"
         turns = [
             {"role": "system", "content": system_prompt},
-            {"role": "user", "content": item.question.strip()},
+            {"role": "user", "content": question.strip()},
             {"role": "assistant", "content": body},
         ]
         return tokenizer.apply_chat_template(turns, tokenize=False)
 
-    def judge(item, samples):
-        def distinct(solutions):
-            ids = [tokenizer(text(item, s), add_special_tokens=layout == "generic")["input_ids"] for s in solutions]
-            out = [missing("too long")] * len(ids)
-            fits = [i for i, x in enumerate(ids) if len(x) <= limit]
-            for at in range(0, len(fits), batch):
-                part = fits[at : at + batch]
-                logits = engine_logits(engine, [ids[i] for i in part])
-                for row, i in zip(logits, part):
-                    places = np.flatnonzero(np.array(ids[i]) == mark)
-                    two = row[places][:, marks] if marks else row[places]
-                    if two.shape[1] != 2:
-                        raise ValueError(f"judge_model gives {two.shape[1]} numbers a token, a step needs 2 (bad, good)")
-                    right = 1 / (1 + np.exp(two[:, 0] - two[:, 1]))
-                    out[i] = Verdict(float(AGGREGATE[aggregate](right)))
-            return out
+    def distinct(texts):
+        ids = [tokenizer(text(*t), add_special_tokens=layout == "generic")["input_ids"] for t in texts]
+        out = [missing("too long")] * len(ids)
+        fits = [i for i, x in enumerate(ids) if len(x) <= limit]
+        for at in range(0, len(fits), batch):
+            part = fits[at : at + batch]
+            for row, i in zip(_logits(engine, [ids[i] for i in part]), part):
+                two = row[np.array(ids[i]) == mark]
+                two = two[:, marks] if marks else two
+                if two.shape[1] != 2:
+                    raise ValueError(f"judge_model gives {two.shape[1]} numbers a token, a step needs 2 (bad, good)")
+                out[i] = Verdict(float(AGGREGATE[aggregate](1 / (1 + np.exp(two[:, 0] - two[:, 1])))))
+        return out
 
-        return once(samples, lambda s: s.text, distinct)
+    return _both(distinct)
+
+
+def _both(distinct):
+    """A judge from a function of (question, solution) pairs."""
+
+    def judge(items, samples):
+        return once([(item.question, sample.text) for item, sample in pairs(items, samples)], distinct)
 
     return judge
 
@@ -121,7 +125,7 @@ def _one_token(tokenizer, text, name):
     return ids[0]
 
 
-def engine_logits(engine, sequences):
+def _logits(engine, sequences):
     """Outputs at every position of each token sequence: a list of float64 (length, outputs) arrays."""
     import torch
 
@@ -168,20 +172,17 @@ def classifier(engine, *, label=-1, batch=8):
         with torch.inference_mode():
             return model(ids, attention_mask=mask).logits.double().cpu().numpy()
 
-    def judge(item, samples):
-        def distinct(solutions):
-            ids = [encode(item.question.strip(), s.strip()) for s in solutions]
-            out = [missing("too long")] * len(ids)
-            fits = [i for i, x in enumerate(ids) if len(x) <= limit]
-            for at in range(0, len(fits), batch):
-                part = fits[at : at + batch]
-                for i, z in zip(part, forward([ids[i] for i in part])):
-                    out[i] = Verdict(float(z[0] if len(z) == 1 else z[label] - _logsumexp(np.delete(z, label))))
-            return out
+    def distinct(texts):
+        ids = [encode(question.strip(), solution.strip()) for question, solution in texts]
+        out = [missing("too long")] * len(ids)
+        fits = [i for i, x in enumerate(ids) if len(x) <= limit]
+        for at in range(0, len(fits), batch):
+            part = fits[at : at + batch]
+            for i, z in zip(part, forward([ids[i] for i in part])):
+                out[i] = Verdict(float(z[0] if len(z) == 1 else z[label] - _logsumexp(np.delete(z, label))))
+        return out
 
-        return once(samples, lambda s: s.text, distinct)
-
-    return judge
+    return _both(distinct)
 
 
 def _logsumexp(z):
