@@ -16,7 +16,12 @@ PROMPTS, N = 3, 4
 def tables(shuffle=True):
     ids = [f"p{i}" for i in range(PROMPTS)]
     prompts = pa.table(
-        {"prompt_id": ids, "difficulty": pa.array([1, 1, 2], pa.int32()), "gold": ["7", "8", "9"], "prompt_sha256": ["x"] * 3}
+        {
+            "prompt_id": ids,
+            "difficulty": pa.array([1, 1, 2], pa.int32()),
+            "gold": ["7", "8", "9"],
+            "prompt_sha256": ["x"] * 3,
+        }
     )
     rows = [(p, i) for p in ids for i in range(N)]
     if shuffle:
@@ -31,14 +36,18 @@ def tables(shuffle=True):
             "answer": pa.array(answer, pa.string()),
             "correct": [a is not None and int(a) == gold[p] for a, (p, _) in zip(answer, rows)],
             "y": pa.array([None if a is None else float(a) for a in answer], pa.float64()),
-            "loss": pa.array([None if a is None else (float(a) - gold[p]) ** 2 for a, (p, _) in zip(answer, rows)], pa.float64()),
+            "loss": pa.array(
+                [None if a is None else (float(a) - gold[p]) ** 2 for a, (p, _) in zip(answer, rows)], pa.float64()
+            ),
             "logprob": pa.array([-float(i) for _, i in rows], pa.float32()),
             "tokens": pa.array([10 + i for _, i in rows], pa.int32()),
             "finish_reason": ["stop"] * len(rows),
             "seed": pa.array(range(len(rows)), pa.int64()),
         }
     )
-    texts = pa.table({"prompt_id": [p for p, _ in rows], "sample_index": [i for _, i in rows], "text": [f"{p} {i}" for p, i in rows]})
+    texts = pa.table(
+        {"prompt_id": [p for p, _ in rows], "sample_index": [i for _, i in rows], "text": [f"{p} {i}" for p, i in rows]}
+    )
     scores = pa.table(
         {
             "prompt_id": [p for p, _ in rows],
@@ -123,7 +132,9 @@ def test_a_damaged_file_with_a_matching_hash_is_refused(root):
         artifacts.load("toy", root=root)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": "bestofk-run-1"}', '{"schema": "bestofk-run-1", "files": {"a": 1}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"schema": "bestofk-run-1"}', '{"schema": "bestofk-run-1", "files": {"a": 1}}']
+)
 def test_a_damaged_manifest_is_refused(root, text):
     (root / "toy" / "manifest.json").write_text(text)
     with pytest.raises(ValueError, match="manifest.json is damaged"):

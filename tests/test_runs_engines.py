@@ -49,7 +49,13 @@ def naive(engine, prompt, seed, *, temperature, top_p, max_tokens):
 
     The closest call is the least distance of a random number from the border between two tokens.
     """
-    ids, uniforms, path, total, closest = engine.encode(prompt), np.random.default_rng(seed).random(max_tokens), [], 0.0, 1.0
+    ids, uniforms, path, total, closest = (
+        engine.encode(prompt),
+        np.random.default_rng(seed).random(max_tokens),
+        [],
+        0.0,
+        1.0,
+    )
     for u in uniforms:
         with torch.inference_mode():
             logits = engine.model(torch.tensor([ids + path])).logits[0, -1].double()
@@ -101,7 +107,9 @@ def test_a_sample_does_not_depend_on_its_company(engine):
 
 def test_first_tokens_have_the_models_frequencies(engine):
     n = 4000
-    first = Counter(c.text for c in engine.generate([PROMPTS[0]], n, sampling_temperature=0.5, max_tokens=1, seeds=[11])[0])
+    first = Counter(
+        c.text for c in engine.generate([PROMPTS[0]], n, sampling_temperature=0.5, max_tokens=1, seeds=[11])[0]
+    )
     with torch.inference_mode():
         logits = engine.model(torch.tensor([engine.encode(PROMPTS[0])])).logits[0, -1].double()
     law = torch.softmax(logits / 0.5, -1)

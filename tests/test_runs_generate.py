@@ -23,7 +23,15 @@ from bestofk_runs import engines, generate, parameters, run, shards, tasks  # no
 
 NOTEBOOK = Path(__file__).parents[1] / "gpu_runs" / "generate.ipynb"
 SECRET = "hf_planted0123456789"
-SMALL = {"task": "boxes", "limit": 6, "samples": 4, "max_tokens": 12, "shard_size": 1, "dtype": "float32", "progress": "false"}
+SMALL = {
+    "task": "boxes",
+    "limit": 6,
+    "samples": 4,
+    "max_tokens": 12,
+    "shard_size": 1,
+    "dtype": "float32",
+    "progress": "false",
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,7 +43,20 @@ def model():
 
 
 def start(root, out, name="small", **changes):
-    command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(out), "--no-progress-bar", "-p", "run", name, "-p", "root", str(root)]
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        str(NOTEBOOK),
+        str(out),
+        "--no-progress-bar",
+        "-p",
+        "run",
+        name,
+        "-p",
+        "root",
+        str(root),
+    ]
     for key, value in {**SMALL, **changes}.items():
         command += ["-p", key, str(value)]
     environment = {**os.environ, "HF_TOKEN": SECRET, "OMP_NUM_THREADS": "1"}
@@ -114,7 +135,9 @@ def test_killed_at_random_moments_the_same_command_finishes_the_same_run(whole, 
     process = start(tmp_path, tmp_path / "out.ipynb")
     output = process.communicate(timeout=600)[0]
     assert process.returncode == 0, output[-3000:]
-    for mine, theirs in zip(columns(artifacts.load("small", root=tmp_path)), columns(artifacts.load("small", root=root))):
+    for mine, theirs in zip(
+        columns(artifacts.load("small", root=tmp_path)), columns(artifacts.load("small", root=root))
+    ):
         assert (mine == theirs).all()
     assert [f.name for f in tmp_path.rglob("*.tmp")] == []
 
@@ -151,7 +174,10 @@ def test_a_completion_cut_off_while_thinking_has_no_answer():
     problems = tasks.load("boxes", limit=1).problems
     gold = problems[0].gold
     texts = [f"hm</think>#### {gold}", f"perhaps {gold}", f"{gold}?</think>\n\\boxed{{1}}"]
-    columns = {name: [None] * 3 for name in generate.SAMPLED} | {"prompt_id": [problems[0].prompt_id] * 3, "text": texts}
+    columns = {name: [None] * 3 for name in generate.SAMPLED} | {
+        "prompt_id": [problems[0].prompt_id] * 3,
+        "text": texts,
+    }
     table, agreement = generate.read_answers(pa.table(columns), problems)
     assert table["answer"].to_pylist() == [gold, None, "1"] and table["correct"].to_pylist() == [True, False, False]
     assert agreement == 1
@@ -171,7 +197,9 @@ def test_the_driver_knows_its_runs(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "import.yaml").write_text("run: mine")
     ((name, command),) = run.steps("mine", root=tmp_path, overrides=[("source", "x.jsonl")], params=tmp_path)
-    assert name == "import" and command[-2:] == ["source", "x.jsonl"] and any("import_completions" in c for c in command)
+    assert (
+        name == "import" and command[-2:] == ["source", "x.jsonl"] and any("import_completions" in c for c in command)
+    )
     with pytest.raises(ValueError, match="no parameters for run 'demx'.*known: .*demo"):
         run.steps("demx", root=tmp_path)
 

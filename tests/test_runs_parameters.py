@@ -18,9 +18,22 @@ def test_defaults_and_given_values_are_both_recorded():
 
 
 def test_a_misspelt_name_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"unknown parameter sample \(did you mean samples\?\); known are .*seed") as error:
+    with pytest.raises(
+        ValueError, match=r"unknown parameter sample \(did you mean samples\?\); known are .*seed"
+    ) as error:
         resolve(sample=64)
-    for name in ("run", "root", "engine", "model", "task", "limit", "samples", "sampling_temperature", "max_tokens", "shard_size"):
+    for name in (
+        "run",
+        "root",
+        "engine",
+        "model",
+        "task",
+        "limit",
+        "samples",
+        "sampling_temperature",
+        "max_tokens",
+        "shard_size",
+    ):
         assert name in str(error.value)
 
 
@@ -35,7 +48,8 @@ def test_papermill_strings_are_read():
     [
         ("samples", 0), ("samples", 2.5), ("samples", "many"), ("limit", -1), ("sampling_temperature", -0.1),
         ("sampling_temperature", float("nan")), ("top_p", 0), ("top_p", 1.1), ("max_tokens", 0), ("engine", "llamacpp"),
-        ("dtype", "int4"), ("shard", "1"), ("run", "../x"), ("run", ""), ("seed", -1), ("stop", "\n"), ("progress", "maybe"),
+        ("dtype", "int4"), ("shard", "1"), ("run", "../x"), ("run", ""), ("seed", -1),
+        ("stop", "\n"), ("progress", "maybe"),
     ],
 )  # fmt: skip
 def test_wrong_values_name_the_parameter_and_the_value(name, value):

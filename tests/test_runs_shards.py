@@ -76,7 +76,9 @@ def test_an_error_in_the_middle_keeps_what_was_finished(folder):
 
 def test_the_same_name_with_other_settings_is_refused_and_lists_them(tmp_path, folder):
     assert shards.open_phase(tmp_path / "run", "generate", {"model": {"id": "m"}, "seed": 1}) == folder
-    with pytest.raises(ValueError, match=r"'run' was begun with other settings \(generate\): model.id was m, now n; seed was 1, now 2"):
+    with pytest.raises(
+        ValueError, match=r"'run' was begun with other settings \(generate\): model.id was m, now n; seed was 1, now 2"
+    ):
         shards.open_phase(tmp_path / "run", "generate", {"seed": 2, "model": {"id": "n"}})
     with pytest.raises(ValueError, match="top_p was absent, now 1.0"):
         shards.open_phase(tmp_path / "run", "generate", {"seed": 1, "model": {"id": "m"}, "top_p": 1.0})
@@ -136,7 +138,9 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(folder, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="writing shard .*00001.parquet failed: No space left on device; what was finished is kept"):
+    with pytest.raises(
+        OSError, match="writing shard .*00001.parquet failed: No space left on device; what was finished is kept"
+    ):
         work(folder, plan)
     monkeypatch.undo()
     assert leftovers(folder) == [] and len(shards.finished(folder, plan)) == 1

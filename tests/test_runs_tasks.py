@@ -40,10 +40,16 @@ def test_a_level_with_too_few_problems_has_fewer():
 
 
 def test_the_same_seed_gives_the_same_problems_and_a_smaller_limit_their_beginning():
-    whole, again, other = tasks.load("boxes", limit=40), tasks.load("boxes", limit=40), tasks.load("boxes", limit=40, seed=1)
+    whole, again, other = (
+        tasks.load("boxes", limit=40),
+        tasks.load("boxes", limit=40),
+        tasks.load("boxes", limit=40, seed=1),
+    )
     assert whole == again and whole.sha256 != other.sha256
     few = tasks.load("boxes", limit=8)
-    assert {p.prompt_id: p.prompt for p in few.problems}.items() <= {p.prompt_id: p.prompt for p in whole.problems}.items()
+    assert {p.prompt_id: p.prompt for p in few.problems}.items() <= {
+        p.prompt_id: p.prompt for p in whole.problems
+    }.items()
 
 
 def test_sums_are_right_distinct_and_grow_by_digits():
@@ -83,7 +89,10 @@ def test_fewer_examples():
 
 def test_a_file_of_questions(tmp_path):
     file = tmp_path / "mine.jsonl"
-    rows = [{"question": "1+1?", "answer": "2"}, {"question": "Big?", "answer": "so 1,200 of them\n#### 1,200", "id": "b", "difficulty": 3}]
+    rows = [
+        {"question": "1+1?", "answer": "2"},
+        {"question": "Big?", "answer": "so 1,200 of them\n#### 1,200", "id": "b", "difficulty": 3},
+    ]
     file.write_text("\n".join(map(json.dumps, rows)) + "\n\n")
     task = tasks.load(str(file))
     assert [p.gold for p in task.problems] == ["2", "1200"]

@@ -50,7 +50,15 @@ def test_truncation_is_flagged(engine):
 
 def test_the_notebook_with_vllm(tmp_path):
     command = [sys.executable, "-m", "papermill", str(NOTEBOOK), str(tmp_path / "out.ipynb"), "--no-progress-bar"]
-    given = {"run": "v", "root": tmp_path, "engine": "vllm", "limit": 4, "samples": 4, "max_tokens": 24, "shard_size": 2}
+    given = {
+        "run": "v",
+        "root": tmp_path,
+        "engine": "vllm",
+        "limit": 4,
+        "samples": 4,
+        "max_tokens": 24,
+        "shard_size": 2,
+    }
     for name, value in given.items():
         command += ["-p", name, str(value)]
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})

@@ -197,7 +197,9 @@ def _table(folder, name, entry):
         raise ValueError(f"{path} is missing, but the manifest names it") from None
     found = hashlib.sha256(data).hexdigest()
     if found != entry["sha256"]:
-        raise ValueError(f"{path} does not match its manifest: sha256 {found[:12]}... instead of {entry['sha256'][:12]}...")
+        raise ValueError(
+            f"{path} does not match its manifest: sha256 {found[:12]}... instead of {entry['sha256'][:12]}..."
+        )
     import pyarrow
     import pyarrow.parquet
 

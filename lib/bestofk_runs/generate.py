@@ -55,7 +55,11 @@ def pool(settings, task):
 
     @cache
     def engine():
-        options = {"dtype": settings.dtype, "revision": source.revision, "trust_remote_code": settings.trust_remote_code}
+        options = {
+            "dtype": settings.dtype,
+            "revision": source.revision,
+            "trust_remote_code": settings.trust_remote_code,
+        }
         loaded = engines.load(settings.engine, settings.model, **options, **settings.engine_options)
         shards.write_file(description, json.dumps(loaded.describe()).encode())
         return loaded
@@ -205,7 +209,10 @@ def publish(settings, task, made):
             "licence": task.licence,
             "template": task.template,
         },
-        "licences": {"completions": f"made by {model['id']} ({model['licence'] or 'see the model card'})", "questions": task.licence},
+        "licences": {
+            "completions": f"made by {model['id']} ({model['licence'] or 'see the model card'})",
+            "questions": task.licence,
+        },
         "texts_published": texts_too,
         "finished": publishing.now(),
         "summary": summary,

@@ -120,7 +120,12 @@ def environment():
         "builder": {"package": "bestofk_runs", **_revision()},
         "python": platform.python_version(),
         "packages": packages,
-        "hardware": {"machine": platform.machine(), "processor": _processor(), "cores": os.cpu_count(), "gpus": _gpus()},
+        "hardware": {
+            "machine": platform.machine(),
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "gpus": _gpus(),
+        },
     }
 
 

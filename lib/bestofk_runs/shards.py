@@ -245,7 +245,9 @@ def read(folder, shards, columns=None):
     folder = Path(folder)
     missing = [shard for shard in shards if not (folder / shard.file).exists()]
     if missing:
-        raise ValueError(f"{len(missing)} of {len(shards)} shards are still missing in {folder}, first {missing[0].file}")
+        raise ValueError(
+            f"{len(missing)} of {len(shards)} shards are still missing in {folder}, first {missing[0].file}"
+        )
     identity = _read_identity(folder / "identity.json")
     tables = []
     for shard in shards:

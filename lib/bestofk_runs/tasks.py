@@ -43,7 +43,7 @@ GSM8K_EXAMPLES = (
         "There are 7 * 48 = 336 seats. Half of them is 336 / 2 = 168. #### 168",
     ),
     (
-        "Ida reads 15 pages a day. Her book has 195 pages and she has read for 9 days. How many days does she still need?",
+        "Ida reads 15 pages a day. Her book has 195 pages; she has read for 9 days. How many days does she still need?",
         "She has read 9 * 15 = 135 pages. There are 195 - 135 = 60 pages left. She needs 60 / 15 = 4 days. #### 4",
     ),
 )
@@ -107,7 +107,9 @@ def load(name_or_file, *, limit=None, seed=0, examples=4):
         return _file(Path(name_or_file[len("gsm8k:") :]), limit, examples, "gsm8k")
     if str(name_or_file).endswith(".jsonl"):
         return _file(Path(name_or_file), limit, examples, Path(name_or_file).stem)
-    raise ValueError(f"task must be {', '.join(FAMILIES)}, gsm8k, gsm8k:FILE.jsonl or a .jsonl file, got {name_or_file!r}")
+    raise ValueError(
+        f"task must be {', '.join(FAMILIES)}, gsm8k, gsm8k:FILE.jsonl or a .jsonl file, got {name_or_file!r}"
+    )
 
 
 def _generated(family, limit, seed, examples):

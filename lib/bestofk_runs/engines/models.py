@@ -88,7 +88,9 @@ def resolve(model, *, revision=None):
         for file in sorted(Path(model).iterdir()):
             if file.suffix in (".safetensors", ".json", ".gguf", ".bin"):
                 digest.update(f"{file.name} {sha256(file)}\n".encode())
-        return Source(model, model, Path(model).name, None, digest.hexdigest(), None, "sha256 over the files of a directory")
+        return Source(
+            model, model, Path(model).name, None, digest.hexdigest(), None, "sha256 over the files of a directory"
+        )
     return Source(model, model, model, revision or _hub_revision(model), None, None)
 
 

@@ -109,7 +109,9 @@ class TransformersEngine(Engine):
         out = []
         for start in range(0, len(prompts), group):
             ids = [self.encode(prompt) for prompt in prompts[start : start + group]]
-            out += self._grow(ids, n, sampling_temperature, top_p, max_tokens, tuple(stop), seeds[start : start + group])
+            out += self._grow(
+                ids, n, sampling_temperature, top_p, max_tokens, tuple(stop), seeds[start : start + group]
+            )
         return out
 
     def plant(self, prompts):
@@ -152,7 +154,11 @@ class TransformersEngine(Engine):
                 for token in np.unique(tokens):
                     path = node.path + (int(token),)
                     child = _Node(
-                        node.prompt, node.samples[tokens == token], path, node.logprob + float(logprobs[token]), node.places
+                        node.prompt,
+                        node.samples[tokens == token],
+                        path,
+                        node.logprob + float(logprobs[token]),
+                        node.places,
                     )
                     text, reason = self._finish(path, stop, ends, step + 1 == max_tokens)
                     if reason is None:
