@@ -50,8 +50,17 @@ def outdated_by_glue(app, env, added, changed, removed):
     ]
 
 
+def keep_bars(app, what, name, obj, options, lines):
+    """Show |x| in a docstring as it is written; reStructuredText would look for a substitution."""
+    for number, line in enumerate(lines):
+        pieces = re.split(r"(``.*?``|:math:`.*?`)", line)
+        lines[number] = "".join(p if i % 2 else p.replace("|", r"\|") for i, p in enumerate(pieces))
+
+
 def setup(app):
     app.add_config_value("bestofk_digest", "", "env")
     app.connect("config-inited", use_keyed_cache, priority=900)
     app.connect("env-get-outdated", outdated_by_glue)
+    if "sphinx.ext.autodoc" in app.config.extensions:
+        app.connect("autodoc-process-docstring", keep_bars)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
