@@ -46,8 +46,8 @@ def test_the_last_number_is_used_never_the_first():
 @pytest.mark.parametrize(
     "answer, gold, right",
     [
-        ("112", "112", True), ("112.0", "112", True), ("3.50", "3.5", True), ("1e2", "100", True), ("113", "112", False),
-        ("0.5", "1/2", True), ("\\frac{1}{2}", "0.5", True), ("2\\sqrt{2}", "\\sqrt{8}", True),
+        ("112", "112", True), ("112.0", "112", True), ("3.50", "3.5", True), ("1e2", "100", True),
+        ("113", "112", False), ("0.5", "1/2", True), ("\\frac{1}{2}", "0.5", True), ("2\\sqrt{2}", "\\sqrt{8}", True),
         (None, "3", False), ("x", "3", False),
     ],
 )  # fmt: skip

@@ -104,6 +104,9 @@ def test_the_run_is_complete_and_says_how_it_was_made(whole):
     assert summary["completions"] == 24 and summary["accuracy"] == pytest.approx(pool.correct.mean())
     assert summary["duplicates_within_prompts"] == 24 - sum(len(set(row)) for row in pool.texts)
     assert summary["truncated"] == (pool.finish_reason == "length").sum()
+    # each prompt is read once, and no shorter than its words
+    words = [len(p.prompt.split()) for p in tasks.load("boxes", limit=6).problems]
+    assert sum(words) < summary["tokens_in"] < 4 * sum(words)
     assert summary["tokens_out"] == pool.tokens.sum() and summary["seconds_of_work"] > 0
     problems = {p.prompt_id: p for p in tasks.load("boxes", limit=6).problems}
     assert [problems[i].gold for i in pool.prompt_id] == pool.gold.tolist()

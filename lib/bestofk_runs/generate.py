@@ -61,13 +61,17 @@ def pool(settings, task):
             "trust_remote_code": settings.trust_remote_code,
         }
         loaded = engines.load(settings.engine, settings.model, **options, **settings.engine_options)
-        shards.write_file(description, json.dumps(loaded.describe()).encode())
+        tokens_in = sum(len(loaded.encode(text)) for text in asked(loaded, task.problems))
+        shards.write_file(description, json.dumps({**loaded.describe(), "tokens_in": tokens_in}).encode())
         return loaded
+
+    def asked(loaded, problems):
+        return [loaded.chat(problem.prompt) if settings.chat else problem.prompt for problem in problems]
 
     def make(ids):
         problems = [by_id[i] for i in ids]
         sampled = engine().generate(
-            [engine().chat(p.prompt) if settings.chat else p.prompt for p in problems],
+            asked(engine(), problems),
             settings.samples,
             sampling_temperature=settings.sampling_temperature,
             top_p=settings.top_p,
@@ -201,7 +205,7 @@ def publish(settings, task, made):
         "class": "measured",
         **publishing.environment(),
         "parameters": {**parameters, "stop": stop_strings(settings, task)},
-        "model": model,
+        "model": {key: value for key, value in model.items() if key != "tokens_in"},
         "data": {
             "name": task.name,
             "source": task.source,
@@ -246,8 +250,9 @@ def summarise(table, completions, agreement, task, model, timed):
         "extraction": "last boxed, else after the last #### or 'answer is', else the last number",
         "second_rule": "the last number",
         "second_rule_agrees": agreement,
+        "tokens_in": model["tokens_in"],
         "tokens_out": generated,
-        "flops_estimate": 2 * model["parameters"] * generated if model.get("parameters") else None,
+        "flops_estimate": 2 * model["parameters"] * (model["tokens_in"] + generated) if model["parameters"] else None,
         "seconds_of_work": timed["seconds"],
         "tokens_per_second": timed["rate"],
     }
