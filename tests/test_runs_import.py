@@ -24,7 +24,12 @@ def rows():
             "suffix": " Think.",
             "right": f"some steps\n#### {gold}",
             "outputs": [
-                {"out": f"{a} + {j} = 99. The answer is {a}.", "lp": -0.5 * (j + 1), "n": 4 + j, "why": "stop" if j else "max_tokens"}
+                {
+                    "out": f"{a} + {j} = 99. The answer is {a}.",
+                    "lp": -0.5 * (j + 1),
+                    "n": 4 + j,
+                    "why": "stop" if j else "max_tokens",
+                }
                 for j, a in enumerate(row)
             ],
         }
@@ -102,7 +107,11 @@ def test_again_is_the_same_and_anything_else_is_refused(tmp_path):
 
 def test_plain_texts_with_lists_beside_them_and_nothing_known(tmp_path):
     content = [{"q": f"q{i}", "gold": 3, "texts": ["3", "4"], "lp": [-1, -2]} for i in range(3)]
-    importing.run(settings(tmp_path, content, id="", question="q", gold="gold", completions="texts", prompt="{q}", logprob_is="sum"))
+    importing.run(
+        settings(
+            tmp_path, content, id="", question="q", gold="gold", completions="texts", prompt="{q}", logprob_is="sum"
+        )
+    )
     run = artifacts.load("mine", root=tmp_path / "runs")
     np.testing.assert_array_equal(run.logprob, [[-1, -2]] * 3)
     assert "6 of 6 completions have no token counts" in run.manifest["gaps"]
@@ -116,7 +125,13 @@ def test_stored_samples_of_lm_eval(tmp_path):
         for name in ("strict-match", "flexible-extract")
         for i in range(3)
     ]
-    names = {"id": "doc_id", "question": "doc.question", "gold": "doc.answer", "completions": "resps.0", "prompt": "{question}"}
+    names = {
+        "id": "doc_id",
+        "question": "doc.question",
+        "gold": "doc.answer",
+        "completions": "resps.0",
+        "prompt": "{question}",
+    }
     summary = importing.run(settings(tmp_path, content, **names))
     assert summary["prompts"] == 3 and summary["completions"] == 6
     assert "3 rows repeat an id with the same completions (lm-eval: a row a filter): read once" in summary["gaps"]
@@ -147,7 +162,11 @@ def completion(i, j, **more):
         (completion(3, 1, n=1.5), {}, r"line 4, completion 1: n \(tokens\) must be a whole number, got 1.5"),
         (completion(3, 1, n=None), {}, r"line 4, completion 1: logprob_is = 'mean' needs the number of tokens"),
         (changed(3, number=10), {}, r"line 4: id '10' occurs on line 1 with other completions"),
-        (changed(2, outputs=rows()[2]["outputs"][:2]), {}, r"line 3 has 2 completions and others have 3: say samples = n"),
+        (
+            changed(2, outputs=rows()[2]["outputs"][:2]),
+            {},
+            r"line 3 has 2 completions and others have 3: say samples = n",
+        ),
         (rows(), {"samples": 9}, r"no question has samples = 9 completions, the most is 3"),
         (rows(), {"prompt": "{ask}{tail}"}, r"line 1: prompt = '\{ask\}\{tail\}' cannot be filled in: 'tail'"),
         ([], {}, "made.jsonl holds no rows"),

@@ -62,7 +62,10 @@ def test_small_parts_give_the_same_arrays(tmp_path, monkeypatch):
 
 
 def test_a_row_a_prompt_with_lists(tmp_path):
-    rows = [{"question": f"q{i}", "correct": c.astype(bool).tolist(), "score": s.tolist()} for i, (c, s) in enumerate(zip(CORRECT, SCORE))]
+    rows = [
+        {"question": f"q{i}", "correct": c.astype(bool).tolist(), "score": s.tolist()}
+        for i, (c, s) in enumerate(zip(CORRECT, SCORE))
+    ]
     path = tmp_path / "wide.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
     found = pools.read(path)
@@ -115,7 +118,10 @@ def text_among(column, place, value):
 
 
 BROKEN = [
-    (frame().rename(columns={"correct": "colour"}), "no column for correct or loss; its columns are prompt, sample, colour"),
+    (
+        frame().rename(columns={"correct": "colour"}),
+        "no column for correct or loss; its columns are prompt, sample, colour",
+    ),
     (frame().drop(columns="prompt"), "no column for prompt"),
     (text_among("score", 4, "great"), r"row 5, column score: 'great' is not a number"),
     (text_among("correct", 7, "maybe"), r"row 8, column correct: 'maybe' is not a number"),
@@ -134,7 +140,9 @@ BROKEN = [
 @pytest.mark.parametrize("table, message", BROKEN, ids=[m[:40] for _, m in BROKEN])
 def test_broken_tables_are_refused_by_row_and_column(tmp_path, table, message, suffix):
     if suffix == "parquet":
-        table = table.astype({c: str for c in table.columns if table[c].map(type).nunique() > 1 and table[c].notna().all()})
+        table = table.astype(
+            {c: str for c in table.columns if table[c].map(type).nunique() > 1 and table[c].notna().all()}
+        )
     path = write(table, tmp_path / f"broken.{suffix}")
     with pytest.raises(ValueError, match=f"(?i)broken.{suffix}.*{message}"):
         pools.read(path)

@@ -61,7 +61,7 @@ def test_the_numbers_are_the_pools(known):
     assert f"{error:.1%}" in reporting.verdict(findings) and f"{error:.1%}" in reporting.numbers(findings)
     best = np.mean([row.min() for row in findings.pool.loss])
     assert findings.perfect[-1] == pytest.approx(best, abs=1e-12)
-    top = np.mean([loss[score.argmax()] for loss, score in zip(findings.pool.loss, findings.pool.reward)])
+    top = np.mean([loss[score.argmax()] for loss, score in zip(findings.pool.loss, findings.pool.reward, strict=True)])
     assert findings.harm.value == pytest.approx(top - error, abs=1e-12)
 
 
@@ -78,7 +78,9 @@ def test_the_verdict_without_flagged_prompts():
 def test_a_real_valued_loss_is_not_called_an_error_rate():
     rng = np.random.default_rng(1)
     y = rng.normal(size=(60, 8))
-    table = pd.DataFrame({"prompt": np.repeat(np.arange(60), 8), "loss": y.ravel() ** 2, "score": -((y.ravel() - 0.3) ** 2)})
+    table = pd.DataFrame(
+        {"prompt": np.repeat(np.arange(60), 8), "loss": y.ravel() ** 2, "score": -((y.ravel() - 0.3) ** 2)}
+    )
     findings = reporting.analyse(pools.read(table), T=[0], resamples=100)
     assert "mean loss" in reporting.verdict(findings) and "%" not in reporting.verdict(findings)
 
@@ -102,7 +104,13 @@ def test_a_misspelt_parameter_is_refused():
 def executed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     scored("finite", prompts=60, N=8).to_csv(folder / "mine.csv", index=False)
-    given = {"pool": str(folder / "mine.csv"), "judge": "score", "resamples": 100, "T_values": [0, 1], "progress": False}
+    given = {
+        "pool": str(folder / "mine.csv"),
+        "judge": "score",
+        "resamples": 100,
+        "T_values": [0, 1],
+        "progress": False,
+    }
     papermill.execute_notebook(NOTEBOOK, folder / "out.ipynb", parameters=given, progress_bar=False)
     return folder
 

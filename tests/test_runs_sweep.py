@@ -42,7 +42,7 @@ def stored_samples(path, prompts=12, N=6, tied=False, seed=0):
 
 
 def official_delta(path, T):
-    """The official definition, prompt by prompt: minus the softmax-weighted correctness; at T = 0 the first highest score."""
+    """The official definition, prompt by prompt: minus the softmax-weighted correctness; at T = 0 of the first top."""
     deltas = []
     for line in path.read_text().splitlines():
         row = json.loads(line)
@@ -52,7 +52,7 @@ def official_delta(path, T):
             deltas.append(-float(right[row["judge"].index(max(row["judge"]))]))
         else:
             weights = [math.exp((score - max(row["judge"])) / T) for score in row["judge"]]
-            deltas.append(-sum(w * r for w, r in zip(weights, right)) / sum(weights))
+            deltas.append(-sum(w * r for w, r in zip(weights, right, strict=True)) / sum(weights))
     return math.fsum(deltas) / len(deltas)
 
 
@@ -69,7 +69,9 @@ def test_all_samples_at_finite_T_give_the_official_delta(tmp_path, T, tied):
 def test_best_of_all_gives_the_official_delta_where_the_top_is_not_tied(tmp_path):
     path = stored_samples(tmp_path / "samples_gsm8k.jsonl")
     settings = Sweep(pool=str(path), judge="judge", k_values="6", resamples=100)
-    assert sweeping.over_k(sweeping.load(settings), settings).delta[0, 0] == pytest.approx(official_delta(path, 0), abs=1e-12)
+    assert sweeping.over_k(sweeping.load(settings), settings).delta[0, 0] == pytest.approx(
+        official_delta(path, 0), abs=1e-12
+    )
 
 
 def test_tied_scores_are_shared_where_the_official_rule_takes_the_first(tmp_path):
@@ -108,7 +110,9 @@ def test_k_ends_are_the_official_ones(low, high, step):
 @pytest.mark.parametrize("low, high, step", [(0, 10, 1), (0, 1, 0.1), (0.5, 2, 0.25), (0, 0.3, 0.1)])
 def test_T_ends_are_the_official_ones(low, high, step):
     official = np.arange(low, high + 0.5 * step, step)
-    np.testing.assert_allclose(sweeping.temperatures(Sweep(T_min=low, T_max=high, T_step=step), 1.0), official, atol=1e-12)
+    np.testing.assert_allclose(
+        sweeping.temperatures(Sweep(T_min=low, T_max=high, T_step=step), 1.0), official, atol=1e-12
+    )
 
 
 def table(tmp_path, prompts=40, N=8):
@@ -180,7 +184,13 @@ def endpoint():
 def test_stored_samples_are_judged_by_an_endpoint_first(tmp_path, endpoint):
     path = stored_samples(tmp_path / "model" / "samples_x.jsonl")
     settings = Sweep(
-        pool=str(path), reward_api=endpoint, T=2, k_values="6", root=str(tmp_path / "runs"), progress=False, resamples=100
+        pool=str(path),
+        reward_api=endpoint,
+        T=2,
+        k_values="6",
+        root=str(tmp_path / "runs"),
+        progress=False,
+        resamples=100,
     )
     swept = sweeping.over_k(sweeping.load(settings), settings)
     rows = [json.loads(line) for line in path.read_text().splitlines()]
@@ -238,5 +248,7 @@ def test_the_notebook_writes_the_numbers_beside_the_pictures(tmp_path):
     assert along_k.delta[2] == pytest.approx(official_delta(path, 2), abs=1e-12)
     assert along_T.delta[2] == pytest.approx(official_delta(path, 4), abs=1e-12)
     assert (along_k.low <= along_k.delta).all() and (along_k.delta <= along_k.high).all()
-    assert (tmp_path / "plots" / "k.svg").read_text().lstrip().startswith("<?xml") and (tmp_path / "T.png").stat().st_size > 5000
+    assert (tmp_path / "plots" / "k.svg").read_text().lstrip().startswith("<?xml") and (
+        tmp_path / "T.png"
+    ).stat().st_size > 5000
     assert "rows repeat a prompt under another filter" in (tmp_path / "out.ipynb").read_text()

@@ -85,7 +85,11 @@ def read(settings):
         rows.append((line, problem, completions))
     if not rows:
         raise ValueError(f"{path.name} holds no rows")
-    notes = [f"{repeats} rows repeat an id with the same completions (lm-eval: a row a filter): read once"] if repeats else []
+    notes = (
+        [f"{repeats} rows repeat an id with the same completions (lm-eval: a row a filter): read once"]
+        if repeats
+        else []
+    )
     if settings.limit is not None:
         count = math.ceil(settings.limit * len(rows)) if settings.limit < 1 else int(settings.limit)
         rows = rows[:count]
@@ -94,8 +98,8 @@ def read(settings):
     if settings.samples is None and min(sizes) < N:
         worst = rows[sizes.index(min(sizes))]
         raise ValueError(
-            f"{path.name} line {worst[0]} has {min(sizes)} completions and others have {N}: say samples = n to keep the "
-            "first n of each question and leave out questions with fewer"
+            f"{path.name} line {worst[0]} has {min(sizes)} completions and others have {N}: say samples = n to keep "
+            "the first n of each question and leave out questions with fewer"
         )
     enough = [(problem, completions[:N]) for _, problem, completions in rows if len(completions) >= N]
     if not enough:
@@ -114,7 +118,9 @@ def _row(settings, where, record, default_id):
         raise ValueError(f"{where}: no right answer at {settings.gold} (gold); its fields are {', '.join(record)}")
     items = pools.field(record, settings.completions)
     if not isinstance(items, list) or not items:
-        raise ValueError(f"{where}: no list at {settings.completions} (completions); its fields are {', '.join(record)}")
+        raise ValueError(
+            f"{where}: no list at {settings.completions} (completions); its fields are {', '.join(record)}"
+        )
     try:
         prompt = settings.prompt.format_map({**record, "question": question})
     except (KeyError, IndexError, ValueError, AttributeError) as error:
@@ -140,12 +146,19 @@ def _completion(settings, where, record, item, i):
 
     text = item if isinstance(item, str) else value(settings.text) if isinstance(item, dict) else None
     if not isinstance(text, str):
-        raise ValueError(f"{where}: no text" + (f" at {settings.text}" if isinstance(item, dict) else f", got {item!r}"))
+        raise ValueError(
+            f"{where}: no text" + (f" at {settings.text}" if isinstance(item, dict) else f", got {item!r}")
+        )
     tokens, logprob, reason = value(settings.tokens), value(settings.logprob), value(settings.finish_reason)
     if tokens is not None and not (isinstance(tokens, int) and tokens >= 0):
         raise ValueError(f"{where}: {settings.tokens} (tokens) must be a whole number, got {tokens!r}")
     if logprob is not None:
-        if isinstance(logprob, bool) or not isinstance(logprob, (int, float)) or not math.isfinite(logprob) or logprob > 1e-6:
+        if (
+            isinstance(logprob, bool)
+            or not isinstance(logprob, (int, float))
+            or not math.isfinite(logprob)
+            or logprob > 1e-6
+        ):
             raise ValueError(f"{where}: {settings.logprob} (logprob) must be a number at most 0, got {logprob!r}")
         if settings.logprob_is == "mean":
             if not tokens:
@@ -237,10 +250,13 @@ def _summary(table, answered, agreement, task):
 
     names = {"logprob": "log-probabilities", "tokens": "token counts", "finish_reason": "finish reasons"}
     absent = {name: table[name].null_count for name in names}
-    missing = [f"{count} of {table.num_rows} completions have no {names[name]}" for name, count in absent.items() if count]
+    missing = [
+        f"{count} of {table.num_rows} completions have no {names[name]}" for name, count in absent.items() if count
+    ]
     place = table.column_names.index("tokens")
     counted = table.set_column(place, "tokens", pc.fill_null(table["tokens"], 0))
-    summary = generate.summarise(counted, answered, agreement, task, {}, {"seconds": None, "rate": None})
+    nothing = {"tokens_in": None, "parameters": None}, {"seconds": None, "rate": None}
+    summary = generate.summarise(counted, answered, agreement, task, *nothing)
     unknown = {"tokens_out"} if absent["tokens"] else set()
     unknown |= {"truncated"} if absent["finish_reason"] else set()
     return {k: v for k, v in summary.items() if v is not None and k not in unknown}, missing

@@ -48,6 +48,8 @@ class Pool:
     notes : tuple of str
         What was missing, repeated or left out.
     synthetic : bool
+    tokens : float or None
+        Mean tokens of a sample, where they are known.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Pool:
     N: int
     notes: tuple
     synthetic: bool = False
+    tokens: float | None = None
 
     def take(self, prompts):
         """The pool of the prompts at these positions."""
@@ -145,6 +148,7 @@ class _Raw:
     text: np.ndarray | None = None  # one number a distinct text
     notes: tuple = ()
     synthetic: bool = False
+    tokens: float | None = None
 
 
 def _read_path(source, judge, loss, columns, filter):
@@ -172,7 +176,9 @@ def _read_path(source, judge, loss, columns, filter):
         raise ValueError(f"pool {source!r} does not exist (no such file, folder, pattern or published run){hint}")
     suffix = _suffix(path)
     if suffix not in TABLES:
-        raise ValueError(f"pool {source} must be a run's folder or one of {', '.join(TABLES)}, got {suffix or 'no suffix'!r}")
+        raise ValueError(
+            f"pool {source} must be a run's folder or one of {', '.join(TABLES)}, got {suffix or 'no suffix'!r}"
+        )
     if suffix in (".jsonl", ".ndjson"):
         first = next(iter(lines(path)), (0, None))[1]
         if first is None:
@@ -227,6 +233,7 @@ def _run(name, root, judge, loss):
         text=text,
         notes=tuple(notes[loss == "error" :]),
         synthetic=run.manifest.get("class") == "synthetic",
+        tokens=float(np.mean(lengths)) if lengths is not None else None,
     )
 
 
@@ -272,8 +279,8 @@ def _lm_eval(paths, judge, wanted):
             if key in seen:
                 if seen[key][0] != hash(tuple(completions)):
                     raise ValueError(
-                        f"{where} repeats document {key[1]} with other completions than {seen[key][1]}: these files mix "
-                        "two evaluations; name one file"
+                        f"{where} repeats document {key[1]} with other completions than {seen[key][1]}: these files "
+                        "mix two evaluations; name one file"
                     )
                 repeats += 1
                 continue
@@ -293,7 +300,9 @@ def _lm_eval(paths, judge, wanted):
         raise ValueError(f"{paths[0]} has no filter {wanted!r}, only {', '.join(map(str, filters))}")
     if not prompts:
         raise ValueError(f"{', '.join(paths)} hold no rows")
-    notes = ["correctness is computed from the completions (last boxed, 'answer is' or last number), not from the filters"]
+    notes = [
+        "correctness is computed from the completions (last boxed, 'answer is' or last number), not from the filters"
+    ]
     if repeats:
         kinds = ", ".join(map(str, filters))
         notes.insert(0, f"{repeats} rows repeat a prompt under another filter ({kinds}): each prompt is read once")
@@ -316,7 +325,9 @@ def completions_of(record, where):
     if isinstance(resps, list) and all(isinstance(item, list) and len(item) == 1 for item in resps):
         resps = [item[0] for item in resps]
     if not isinstance(resps, list) or not resps or not all(isinstance(text, str) for text in resps):
-        raise ValueError(f"{where}: resps must list the completions as texts (a generate_until task), got {_short(resps)}")
+        raise ValueError(
+            f"{where}: resps must list the completions as texts (a generate_until task), got {_short(resps)}"
+        )
     return resps
 
 
@@ -335,8 +346,8 @@ def _lm_eval_scores(record, judge, losses, completions, where):
     if scores is None:
         asked = f"no judge {judge!r}" if judge else "judge must be said"
         raise ValueError(
-            f"{where}: {asked}. lm-eval stores no judge scores: use perfect, short or long, name a field that lists one "
-            "number a completion, or import the file (import_completions.ipynb) and judge it (judge.ipynb)"
+            f"{where}: {asked}. lm-eval stores no judge scores: use perfect, short or long, name a field that lists "
+            "one number a completion, or import the file (import_completions.ipynb) and judge it (judge.ipynb)"
         )
     if not isinstance(scores, list) or len(scores) != len(completions):
         raise ValueError(f"{where}: {judge} must list {len(completions)} numbers, got {_short(scores)}")
@@ -519,7 +530,9 @@ def _columns(name, names, judge, given):
             raise ValueError(f"judge must be said: {name} has {', '.join(hits)}")
     if judge is not None:
         if judge not in names and judge != "perfect":
-            raise ValueError(f"unknown judge {judge!r}: {name} has the columns {', '.join(map(str, names))}, and perfect")
+            raise ValueError(
+                f"unknown judge {judge!r}: {name} has the columns {', '.join(map(str, names))}, and perfect"
+            )
         use["score"] = judge
     if "loss" in use:
         use.pop("correct", None)
@@ -548,7 +561,9 @@ def _exploded(name, frame, row, use):
         is_list = frame[column].map(lambda value: isinstance(value, (list, np.ndarray)))
         if not is_list.all():
             i = int((~is_list).argmax())
-            raise ValueError(f"{name} row {row[i]}, column {column}: a list is needed, got {_short(frame[column].iloc[i])}")
+            raise ValueError(
+                f"{name} row {row[i]}, column {column}: a list is needed, got {_short(frame[column].iloc[i])}"
+            )
         sizes[column] = frame[column].map(len).to_numpy()
     for column in listed[1:]:
         different = sizes[column] != sizes[listed[0]]
@@ -575,7 +590,9 @@ def _losses(name, frame, row, use):
         values = _numbers(name, frame[use["loss"]], row, use["loss"])
         bad = ~np.isfinite(values)
         if bad.any():
-            raise ValueError(f"{name} row {row[bad.argmax()]}, column {use['loss']}: must be finite, got {values[bad][0]}")
+            raise ValueError(
+                f"{name} row {row[bad.argmax()]}, column {use['loss']}: must be finite, got {values[bad][0]}"
+            )
         return values
     values = _numbers(name, frame[use["correct"]], row, use["correct"])
     bad = ~((values >= 0) & (values <= 1))
@@ -606,8 +623,8 @@ def _numbers(name, column, row, label, blank=None):
             raise ValueError(f"{name} row {row[i]}, column {label}: {_short(column.iloc[i])} is not a number")
     if blank is None and missing.any():
         raise ValueError(
-            f"{name} row {row[missing.argmax()]}, column {label}: no value. An answer that cannot be read counts as wrong: "
-            "write 0 for correct (or its loss), or drop the row"
+            f"{name} row {row[missing.argmax()]}, column {label}: no value. An answer that cannot be read "
+            "counts as wrong: write 0 for correct (or its loss), or drop the row"
         )
     return np.where(missing, blank if blank is not None else 0.0, values)
 
@@ -688,7 +705,8 @@ def _assemble(raw, limit, samples):
     else:
         parts = {name: np.split(values, ends) for name, values in parts.items()}
     names = [raw.prompts[i] for i in np.flatnonzero(sizes >= N)]
-    return Pool(raw.name, raw.source, raw.judge, names, N=N, notes=tuple(notes), synthetic=raw.synthetic, **parts)
+    rest = {"synthetic": raw.synthetic, "tokens": raw.tokens}
+    return Pool(raw.name, raw.source, raw.judge, names, N=N, notes=tuple(notes), **rest, **parts)
 
 
 def _repeats(raw, order, loss, reward):
@@ -696,7 +714,9 @@ def _repeats(raw, order, loss, reward):
     code, sample, row = raw.code[order], raw.sample[order], None if raw.row is None else raw.row[order]
     again = np.zeros(len(code), bool)
     again[1:] = (np.diff(code) == 0) & (np.diff(sample) == 0)
-    same = np.r_[False, (np.diff(loss) == 0) & ((reward[1:] == reward[:-1]) | (np.isnan(reward[1:]) & np.isnan(reward[:-1])))]
+    same = np.r_[
+        False, (np.diff(loss) == 0) & ((reward[1:] == reward[:-1]) | (np.isnan(reward[1:]) & np.isnan(reward[:-1])))
+    ]
     bad = np.flatnonzero(again & ~same)
     if len(bad):
         i = bad[0]
@@ -715,7 +735,8 @@ def _count(number, noun):
 def _share(mask, total=None):
     count, total = (int(mask.sum()), mask.size) if total is None else (int(mask), int(total))
     share = count / total
-    return f"{count} of {total} samples ({share:.1%})" if share < 0.1 else f"{count} of {total} samples ({share:.0%})"
+    percent = "<0.1%" if share < 0.001 else f"{share:.1%}" if share < 0.1 else f"{share:.0%}"
+    return f"{count} of {total} samples ({percent})"
 
 
 def _short(value, most=60):

@@ -114,8 +114,8 @@ def analyse(pool, *, k=None, T=None, level=0.95, seed=0, resamples=1000, progres
     """
     if len(pool.prompt) < 4 or pool.N < 3:
         raise ValueError(
-            f"pool {pool.name} has {len(pool.prompt)} prompts with {pool.N} samples each: a report resamples prompts and "
-            "compares samples, so it needs at least 4 prompts with 3 samples"
+            f"pool {pool.name} has {len(pool.prompt)} prompts with {pool.N} samples each: a report resamples prompts "
+            "and compares samples, so it needs at least 4 prompts with 3 samples"
         )
     unit = spread(pool)
     k = counts(pool.N) if k is None else sorted({1, *k})
@@ -143,7 +143,7 @@ def _clean(pool, choice, same):
     part = pool.take(np.flatnonzero(good))
     k, T = choice.best
     found = estimators.curve([1, k] if k > 1 else [1], T, **{**same, "loss": part.loss, "reward": part.reward})
-    pair = [estimators.Estimate(*map(float, values)) for values in zip(found.mean, found.low, found.high)]
+    pair = [estimators.Estimate(*map(float, values)) for values in zip(found.mean, found.low, found.high, strict=True)]
     return int(good.sum()), pair[0], pair[-1]
 
 
@@ -153,16 +153,15 @@ def _clean(pool, choice, same):
 def regime(findings):
     """One of ``harmful``, ``finite``, ``helpful``, ``blind``.
 
-    harmful: one sample is best, and best-of-N is worse beyond the confidence set. finite: selecting helps, and N
-    samples are worse than k*, beyond the set. helpful: selecting helps, and N samples were not shown to be worse. blind: no gain was shown.
+    harmful: one sample is best, and best-of-N is outside the confidence set. finite:
+    selecting helps, and N samples are outside the set of k*. helpful: selecting helps,
+    and N samples were not shown to be worse. blind: no gain was shown.
     """
     choice = findings.choice
-    j = int(np.flatnonzero(choice.T == choice.best[1])[0])
     most = int(choice.k.argmax())
     if choice.over_one_sample.low > 0 and choice.best[0] > 1:
-        return "helpful" if choice.k_set[most, j] else "finite"
-    worst = choice.T.argmin()
-    if choice.best[0] == 1 and not choice.k_set[most, worst]:
+        return "helpful" if choice.k_set[most, list(choice.T).index(choice.best[1])] else "finite"
+    if choice.best[0] == 1 and not choice.k_set[most, choice.T.argmin()]:
         return "harmful"
     return "blind"
 
@@ -171,104 +170,112 @@ def verdict(findings):
     """The verdict in a sentence or two, as Markdown."""
     pool, choice = findings.pool, findings.choice
     k, T = choice.best
-    low, high, sets = _k_range(findings)
-    name = _what(pool)
-    chosen = choice.mean.min()
-    said = {
-        "harmful": f"**Do not select with `{pool.judge}`: it does harm.** A random answer has {name} "
-        f"{_number(findings, findings.random.value)}; best of {choice.k.max()} has "
-        f"{_number(findings, _at(choice, choice.k.max(), choice.T.min()))}.",
-        "blind": f"**No gain from `{pool.judge}` was shown on these {len(pool.prompt)} prompts.** "
-        f"A random answer has {name} {_number(findings, findings.random.value)}, the best setting tried "
-        f"{_number(findings, chosen)}, within what other prompts could give.",
-        "finite": f"**`{pool.judge}` helps, up to a point.** At k = {k} the {name} falls from "
-        f"{_number(findings, findings.random.value)} to {_number(findings, chosen)}; with all {choice.k.max()} samples it is "
-        f"{_number(findings, _at(choice, choice.k.max(), T))}, worse with {choice.level:.0%} confidence.",
-        "helpful": f"**`{pool.judge}` helps.** The {name} falls from {_number(findings, findings.random.value)} to "
-        f"{_number(findings, chosen)} at k = {k}"
-        + (", and more samples than this pool has may help further." if k == choice.k.max() else ".")
-        + (f" From k = {low} on, the gain has levelled off." if low < k and high == choice.k.max() else ""),
-    }
-    return said[regime(findings)]
+    N = choice.k.max()
+    loss, judge = _what(pool), f"`{pool.judge}`"
+    random, chosen, hard, all_samples = (
+        _number(findings, value)
+        for value in (findings.random.value, choice.mean.min(), _at(choice, N, choice.T.min()), _at(choice, N, T))
+    )
+    kind = regime(findings)
+    if kind == "harmful":
+        return f"**Do not select with {judge}: it does harm.** A random answer has {loss} {random}; best of {N} has {hard}."
+    if kind == "blind":
+        return (
+            f"**No gain from {judge} was shown on these {len(pool.prompt)} prompts.** A random answer has {loss} "
+            f"{random}, the best setting tried {chosen}, within what other prompts could give."
+        )
+    if kind == "finite":
+        return (
+            f"**{judge} helps, up to a point.** At k = {k} the {loss} falls from {random} to {chosen}; with all {N} "
+            f"samples it is {all_samples}, worse with {choice.level:.0%} confidence."
+        )
+    if k == N:
+        more = ", and more samples than this pool has may help further."
+    else:
+        more = f". From k = {_k_range(findings)[0]} on, more samples make no difference that these prompts can show."
+    return f"**{judge} helps.** The {loss} falls from {random} to {chosen} at k = {k}{more}"
 
 
 def advice(findings):
     """Recommended k and T with their sets, and the gain, as a Markdown list."""
-    choice, pool = findings.choice, findings.pool
+    choice, kind = findings.choice, regime(findings)
     k, T = choice.best
-    low, high, allowed = _k_range(findings)
-    kind = regime(findings)
-    level = f"{choice.level:.0%}"
+    N = choice.k.max()
+    low, high = _k_range(findings)
+    over = f"{choice.level:.0%} interval over prompts"
+    lines = []
     if kind in ("harmful", "blind"):
-        lines = [
-            "- **k = 1**: take one answer and spend the judge's cost elsewhere"
-            + (f" (k up to {high} cannot be told from it)." if kind == "blind" and high > 1 else ".")
-        ]
+        unsure = f" (k up to {high} cannot be told from it)" if kind == "blind" and high > 1 else ""
+        lines.append(f"- **k = 1**: take one answer and spend the judge's cost elsewhere{unsure}.")
     else:
-        same = "" if low == high else f"; {low} to {high} cannot be told from it"
-        lines = [f"- **k = {k}** samples{same}." + (f" The cheapest of these is k = {low}." if low < k else "")]
-        row = int(np.flatnonzero(choice.k == k)[0])
-        ties = choice.T[choice.T_set[row]]
-        other = "" if len(ties) == 1 else f"; {ties.min():g} to {ties.max():g} cannot be told from it"
-        meaning = "keep the highest score" if T == 0 else "draw one answer by exp(score / T)"
-        lines.append(f"- **T = {T:g}**: {meaning}{other}. (Scores of one prompt spread by about {findings.unit:g}.)")
+        set_of_k = "" if low == high else f"; {low} to {high} cannot be told from it"
+        cheapest = f" The cheapest of these is k = {low}." if low < k else ""
+        allowed = choice.T[choice.T_set[list(choice.k).index(k)]]
+        set_of_T = "" if len(allowed) == 1 else f"; {allowed.min():g} to {allowed.max():g} cannot be told from it"
+        rule = "keep the highest score" if T == 0 else "draw one answer by exp(score / T)"
+        lines.append(f"- **k = {k}** samples{set_of_k}.{cheapest}")
+        lines.append(f"- **T = {T:g}**: {rule}{set_of_T}. (Scores of one prompt spread by about {findings.unit:g}.)")
     if kind == "harmful":
-        lines.append(f"- Best of {choice.k.max()} instead costs {_gain(findings, findings.harm)} ({level} interval over prompts).")
+        lines.append(f"- Best of {N} instead costs {_gain(findings, findings.harm)} ({over}).")
     else:
+        over_all = f", over all {N} samples {_gain(findings, choice.over_most_samples)}" if k < N else ""
         lines.append(
-            f"- Gain over one sample, chosen on half the prompts and measured on the other half: "
-            f"{_gain(findings, choice.over_one_sample)} ({level} interval over prompts); "
-            f"over all {choice.k.max()} samples at the same T {_gain(findings, choice.over_most_samples)}."
+            "- Gain over one sample, chosen on half the prompts and measured on the other half: "
+            f"{_gain(findings, choice.over_one_sample)}{over_all} ({over})."
         )
-    if findings.card.auroc_within.high < 0.5:
-        lines.append("- Lower scores go with better answers here: is the sign of the score right?")
     possible = findings.random.value - findings.perfect[list(choice.k).index(k)]
     if kind in ("finite", "helpful") and possible > 0:
         share = (findings.random.value - choice.mean.min()) / possible
         lines.append(f"- That is {share:.0%} of what a perfect judge would gain from the same {k} samples.")
+    if findings.card.auroc_within.high < 0.5:
+        lines.append("- Lower scores go with better answers here: is the sign of the score right?")
     return "\n".join(lines)
 
 
 def numbers(findings):
     """The report card as a Markdown table."""
-    card, choice = findings.card, findings.choice
+    card, choice, pool, power = findings.card, findings.choice, findings.pool, findings.power
     k, T = choice.best
     i, j = list(choice.k).index(k), list(choice.T).index(T)
-    N = findings.pool.N
-    rows = [
-        (f"{_what(findings.pool).capitalize()} of a random sample", _estimate(findings, findings.random), ""),
-        *[(
-            f"... at k = {k}, T = {T:g}",
-            f"{_number(findings, choice.mean[i, j])} [{_number(findings, choice.low[i, j])}, "
-            f"{_number(findings, choice.high[i, j])}]",
-            "best of the grid, so slightly flattering; the gain above is not",
-        )][: k - 1],
-        ("... best of all with a perfect judge", _estimate(findings, card.coverage_loss), "what is left needs other samples, not another judge"),
+    best = estimators.Estimate(choice.mean[i, j], choice.low[i, j], choice.high[i, j])
+    negative, zero, _ = card.covariance_signs
+    ties = " / ".join(_number(findings, card.tie_rules[rule]) for rule in ("first", "shared", "last"))
+    rows = [(f"{_what(pool).capitalize()} of a random sample", _estimate(findings, findings.random), "")]
+    if k > 1:
+        flattering = "best of the grid, so slightly flattering; the gain above is not"
+        rows.append((f"... at k = {k}, T = {T:g}", _estimate(findings, best), flattering))
+    rows += [
+        (
+            "... best of all with a perfect judge",
+            _estimate(findings, card.coverage_loss),
+            "what is left needs other samples, not another judge",
+        ),
         ("Right order of two samples of a prompt", str(card.auroc_within), "AUROC within prompts; 0.5 is chance"),
-        ("... of two samples of the pool", f"{card.auroc_pooled:.3g}", "mixes in the prompts' difficulty; selection never compares prompts"),
+        (
+            "... of two samples of the pool",
+            f"{card.auroc_pooled:.3g}",
+            "mixes in the prompts' difficulty; selection never compares prompts",
+        ),
         (
             "Covariance of loss and score",
             str(card.covariance),
-            f"should be negative; it is on {card.covariance_signs[0]:.0%} of prompts, zero on {card.covariance_signs[1]:.0%}",
+            f"should be negative; it is on {negative:.0%} of prompts, zero on {zero:.0%}",
         ),
-        (
-            "Prompts with a tie at the top",
-            f"{card.top_tie:.0%}",
-            f"best-of-N by first / shared / last: "
-            + " / ".join(_number(findings, card.tie_rules[rule]) for rule in ("first", "shared", "last")),
-        ),
+        ("Prompts with a tie at the top", f"{card.top_tie:.0%}", f"best-of-N by first / shared / last: {ties}"),
     ]
-    if isinstance(findings.power, str):
-        rows.append(("Power law in k", "none", findings.power))
+    if pool.tokens:
+        cost = f"{pool.tokens * k:,.0f} a prompt at k = {k}, the judge's own not counted"
+        rows.append(("Tokens of a sample", f"{pool.tokens:,.0f}", cost))
+    if isinstance(power, str):
+        rows.append(("Power law in k", "none", power))
     elif regime(findings) == "helpful":
-        p = findings.power
-        best = max(p.wins, key=p.wins.get)
+        ahead = max(power.wins, key=power.wins.get)
+        sure = "clearly" if power.wins[ahead] >= power.level else f"not clearly, {power.wins[ahead]:.0%} of resamples"
         rows.append(
             (
                 "Loss falls as k to the minus",
-                f"{p.exponent:.3g} [{p.exponent_low:.3g}, {p.exponent_high:.3g}]",
-                f"at T = 0, k = {p.k.min()} to {p.k.max()}; looks ahead best: {best} "
-                + ("(clearly)" if p.wins[best] >= p.level else f"(not clearly, {p.wins[best]:.0%} of resamples)"),
+                f"{power.exponent:.3g} [{power.exponent_low:.3g}, {power.exponent_high:.3g}]",
+                f"at T = 0, k = {power.k.min()} to {power.k.max()}; looks ahead best: {ahead} ({sure})",
             )
         )
     head = f"| | value [{choice.level:.0%}] | |\n|:--|:--|:--|\n"
@@ -284,12 +291,15 @@ def gaps(findings):
         if random is None:
             lines.append(f"- Only {count} prompts have no flagged sample: too few for a verdict without the others.")
         else:
+            k = findings.choice.best[0]
             lines.append(
                 f"- On the {count} prompts without any flagged sample (cut off, unreadable or unscored): "
-                f"{_estimate(findings, random)} at k = 1, {_estimate(findings, chosen)} at k = {findings.choice.best[0]}."
+                f"{_estimate(findings, random)} at k = 1, {_estimate(findings, chosen)} at k = {k}."
             )
     if findings.card.left_out:
-        lines.append(f"- {findings.card.left_out} prompts have fewer than 4 scores: left out of the table, kept in the curves.")
+        lines.append(
+            f"- {findings.card.left_out} prompts have fewer than 4 scores: left out of the table, kept in the curves."
+        )
     return "\n".join(lines) or "- Nothing: every sample has an answer and a score."
 
 
@@ -331,7 +341,11 @@ def curves(findings):
         right.set_xscale("symlog", linthresh=float(positive.min()), linscale=0.5)
     right.set_xticks(choice.T, [f"{t:g}" for t in choice.T])
     right.minorticks_off()
-    end_labels(right, choice.T[-1], [(findings.random.value, "", "asymptote"), (choice.mean[shown, -1], f"k = {choice.k[shown]}", shape["color"])])
+    end_labels(
+        right,
+        choice.T[-1],
+        [(findings.random.value, "", "asymptote"), (choice.mean[shown, -1], f"k = {choice.k[shown]}", shape["color"])],
+    )
     right.set_xlabel("selection temperature, T")
     if pool.synthetic:
         plotting.synthetic(left)
@@ -360,18 +374,18 @@ def ranking(findings):
 def reading(findings):
     """How the ranking figure is to be read, in a sentence."""
     card = findings.card
-    if len(card.tail) < 2:
-        return ""
-    first, best = card.tail[0], int(card.tail.argmin())
+    best = int(card.tail.argmin())
+    first, random = _number(findings, card.tail[0]), _number(findings, card.loss.value)
     if regime(findings) != "harmful" and card.tail_high[best] < card.tail_low[0]:
         return (
-            f"The top is not the best: the sample at rank {card.tail_rank[best]} has {_number(findings, card.tail[best])}, "
-            f"the one at rank 1 {_number(findings, first)}. With many samples such a judge picks worse answers."
+            f"The top is not the best: the sample at rank {card.tail_rank[best]} has "
+            f"{_number(findings, card.tail[best])}, the one at rank 1 {first}. With many samples such a "
+            "judge picks worse answers."
         )
-    if card.tail_high[0] < card.loss.low:
-        return f"The judge's first choice is better than a random sample: {_number(findings, first)} against {_number(findings, card.loss.value)}."
-    if card.tail_low[0] > card.loss.high:
-        return f"The judge's first choice is worse than a random sample: {_number(findings, first)} against {_number(findings, card.loss.value)}."
+    if findings.harm.high < 0:
+        return f"The judge's first choice is better than a random sample: {first} against {random}."
+    if findings.harm.low > 0:
+        return f"The judge's first choice is worse than a random sample: {first} against {random}."
     return "The judge's first choice cannot be told from a random sample."
 
 
@@ -379,7 +393,7 @@ def _k_range(findings):
     choice = findings.choice
     j = list(choice.T).index(choice.best[1])
     allowed = choice.k[choice.k_set[:, j]]
-    return int(allowed.min()), int(allowed.max()), allowed
+    return int(allowed.min()), int(allowed.max())
 
 
 def _at(choice, k, T):
@@ -399,7 +413,9 @@ def _number(findings, value):
 
 
 def _estimate(findings, estimate):
-    return f"{_number(findings, estimate.value)} [{_number(findings, estimate.low)}, {_number(findings, estimate.high)}]"
+    return (
+        f"{_number(findings, estimate.value)} [{_number(findings, estimate.low)}, {_number(findings, estimate.high)}]"
+    )
 
 
 def _gain(findings, estimate):
@@ -438,7 +454,9 @@ def to_html(notebook, html=None):
     path = Path(html) if html else Path(notebook).with_suffix(".html")
     content = nbformat.read(notebook, as_version=4)
     content.cells = [cell for cell in content.cells if "usage" not in cell.metadata.get("tags", [])]
-    exporter = HTMLExporter(template_name="basic", exclude_input=True, exclude_output_prompt=True, exclude_anchor_links=True)
+    exporter = HTMLExporter(
+        template_name="basic", exclude_input=True, exclude_output_prompt=True, exclude_anchor_links=True
+    )
     body = exporter.from_notebook_node(content)[0]
     path.write_text(PAGE.format(title=path.stem, body=body), encoding="utf-8")
     return path
@@ -448,7 +466,8 @@ PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>
-body {{ font: 16px/1.55 system-ui, sans-serif; color: #1b1b1b; max-width: 56rem; margin: 0 auto; padding: 1.5rem 1rem 4rem }}
+body {{ font: 16px/1.55 system-ui, sans-serif; color: #1b1b1b; max-width: 56rem; margin: 0 auto;
+  padding: 1.5rem 1rem 4rem }}
 h2 {{ font-weight: 600; line-height: 1.2; margin: 2.2rem 0 .6rem }}
 img {{ max-width: 100%; height: auto; display: block; margin: 1.2rem 0 .4rem }}
 table {{ border-collapse: collapse; font-size: .92rem; display: block; overflow-x: auto }}

