@@ -47,6 +47,12 @@ def test_mpmath(law, route):
     np.testing.assert_allclose(standard(k, law["tau"], law["a"], law["b"]), expected, rtol=1e-11)
 
 
+@pytest.mark.parametrize("law", ORACLE["wide"], ids=lambda law: f"a={law['a']},b={law['b']},tau={law['tau']:g}")
+def test_long_double(law):
+    k, expected = named(law["values"])
+    np.testing.assert_allclose(standard(k, law["tau"], law["a"], law["b"]), expected, rtol=1e-11)
+
+
 @pytest.mark.parametrize("law", ORACLE["best"], ids=lambda law: f"a={law['a']},b={law['b']}")
 def test_mpmath_best_of_k(law):
     k, expected = named(law["orders"])
@@ -56,6 +62,55 @@ def test_mpmath_best_of_k(law):
 @pytest.mark.parametrize("law", ORACLE["pairs"], ids=lambda law: f"a={law['a']},b={law['b']},tau={law['tau']}")
 def test_mpmath_two_draws(law):
     np.testing.assert_allclose(standard(2, law["tau"], law["a"], law["b"]), float(law["value"]), rtol=1e-12)
+
+
+# ---- low temperatures: the race of Gumbel-noised scores
+
+
+def gauss(edges, nodes=12):
+    x, weight = np.polynomial.legendre.leggauss(nodes)
+    half = np.diff(edges)[:, None] / 2
+    return (np.asarray(edges)[:-1, None] + half * (1 + x)).ravel(), (half * weight).ravel()
+
+
+def race(k, a, b, tau):
+    """delta_k = k (k - 1) int U F^(k-2) dF, U(v) = E[loss; V > v], for k >= 2; V = log w + Gumbel noise."""
+    edges = [float(v) for v in range(44, -7, -2)]
+    while -edges[-1] < 6 + tau * (abs(a) + 9) ** 2 / 2:
+        depth = -edges[-1]
+        edges.append(-min(max(depth + 2, tau * (np.sqrt(2 * depth / tau) + 0.3) ** 2 / 2), 1.4 * depth))
+    v, outer = gauss(edges[::-1])
+    start = np.maximum(v, -5)[:, None]
+    s, inner = gauss(np.linspace(0, 7, 29))  # noise = start + s^2
+    noise = start + s**2
+    inner = 2 * s * inner * np.exp(-noise - np.exp(-noise))
+    rho = np.sqrt(2 * (noise - v[:, None]) / tau)
+    x, weight = np.polynomial.legendre.leggauss(24)  # moments of |z - a| < rho, without differences when rho is small
+    inside = loss = 0.0
+    for node, part in zip(x, weight):
+        z = a + np.minimum(rho, 1.5) * node
+        density = part * np.minimum(rho, 1.5) * np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
+        inside, loss = inside + density, loss + density * (z - b) ** 2
+    low, high = a - rho, a + rho
+    wide = ndtr(high) - ndtr(low)
+    edge = [(z - 2 * b) * np.exp(-z * z / 2) / np.sqrt(2 * np.pi) for z in (low, high)]
+    inside = np.where(rho < 1.5, inside, wide)
+    loss = np.where(rho < 1.5, loss, (1 + b * b) * wide + edge[0] - edge[1])
+    lost = (inner * inside).sum(axis=1)
+    density = (inner * (np.exp(-low * low / 2) + np.exp(-high * high / 2)) / rho).sum(axis=1) / tau / np.sqrt(2 * np.pi)
+    power = np.exp(np.multiply.outer(k - 2.0, np.log1p(-np.minimum(lost, 1 - 1e-16))))
+    return k * (k - 1.0) * (power @ (outer * density * (inner * loss).sum(axis=1)))
+
+
+@pytest.mark.parametrize(
+    "law",
+    [(1, 1, 1e6), (0, 0, 2e8), (5, 5, 2e8), (6, 0.4, 64), (2.5, 1, 1000), (-6, 5, 100), (3, 3, 1e4), (6, 5.2, 1e5)],
+)
+def test_race_at_low_temperature(law):
+    k = np.array([2, 3, 10, 99, 1000, 10**4, 10**5, 10**6])
+    apart = np.abs(standard(k, law[2], *law[:2]) / race(k, *law) - 1)
+    assert apart[:-1].max() < 1e-11
+    assert apart[-1] < 3e-10  # the race's F^(k-2), in double precision
 
 
 # ---- simulation
