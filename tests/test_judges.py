@@ -729,6 +729,8 @@ def test_bad_runs_and_settings_are_one_sentence(tmp_path):
         judging.run(settings_for(directory, judge="yes", votes=3))
     with pytest.raises(ValueError, match="http_url"):
         judging.run(settings_for(directory, judge="http"))
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        judging.run(settings_for(directory, judge="prm", trust_remote_code=True))
     with pytest.raises(ValueError, match="no/such/model"):
         judging.run(settings_for(directory, judge="yes", judge_model="no/such/model"))
     (directory / "texts.parquet").unlink()
@@ -767,6 +769,21 @@ def test_yes_survives_yaml():
     from bestofk_runs import judging
 
     assert judging.Judge(**yaml.safe_load("judge: yes")).judge == "yes"
+
+
+def test_published_parameters_are_accepted():
+    from pathlib import Path
+
+    import yaml
+
+    from bestofk_runs import judging
+
+    files = sorted((Path(__file__).parents[1] / "gpu_runs" / "params").glob("*/judge-*.yaml"))
+    assert files
+    for file in files:
+        settings = judging.Judge(**yaml.safe_load(file.read_text()))
+        judging.check(settings)
+        assert settings.run == file.parent.name and file.stem == f"judge-{judging.name_of(settings)}"
 
 
 def test_notebook_knows_every_setting():

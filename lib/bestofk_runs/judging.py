@@ -127,6 +127,8 @@ def check(settings):
             )
     if settings.judge == "http" and not settings.http_url:
         raise ValueError("judge = 'http' needs http_url")
+    if settings.judge == "prm" and settings.layout == "extra_0" and settings.trust_remote_code:
+        raise ValueError("layout = 'extra_0' reads the weights without the model's own code: leave trust_remote_code off")
     if settings.judge == "numeric" and not settings.estimate_run:
         raise ValueError("judge = 'numeric' needs estimate_run, a finished run that answers the same questions")
 
