@@ -30,7 +30,7 @@ def test_noiseless_judge_agrees_with_the_gaussian_engine(nu, c, u):
     np.testing.assert_allclose(got, gaussian.generalization_error(k, 0.0, std=1.0, cov=cov), rtol=1e-10)
 
 
-@pytest.mark.parametrize("tau", [1e-2, 0.1, 1.0, 30.0])
+@pytest.mark.parametrize("tau", [1e-2, 0.3, 30.0])
 @pytest.mark.parametrize("nu, c, u", [(0, 1, 0), (0.3, 1, 0), (0.2, 0.4, 0.3)])
 def test_noisy_pair_by_the_probability_of_winning(tau, nu, c, u):
     """2 E[loss_1 P(score_1 > score_2)]: score differences are Gaussian given the answers."""
@@ -45,7 +45,7 @@ def test_noisy_pair_by_the_probability_of_winning(tau, nu, c, u):
             density = lambda y: win(y) * np.exp(-y * y / 2) / np.sqrt(2 * np.pi)
             return integrate.quad(density, -10, 10, points=breaks, limit=200, epsabs=1e-12)[0]
 
-        z = np.linspace(-8, 8, 401)
+        z = np.linspace(-8, 8, 321)
         chance = np.array([inner(v) for v in z])
         return 2 * np.sum((z - b) ** 2 * chance * np.exp(-z * z / 2) / np.sqrt(2 * np.pi)) * (z[1] - z[0])
 
@@ -185,7 +185,7 @@ def test_crossover_is_the_loss_near_the_target():
     assert allocation.crossover(1e-3) == pytest.approx(2e6, rel=1e-5)
 
 
-@pytest.mark.parametrize("budget, candidate, vote, noise", [(80, 1, 1, 0.05), (120, 5, 1, 1.0), (200, 1, 7, 0.3)])
+@pytest.mark.parametrize("budget, candidate, vote, noise", [(50, 1, 1, 0.05), (90, 5, 1, 1.0), (140, 1, 7, 0.3)])
 def test_best_votes_against_every_plan(budget, candidate, vote, noise):
     plan = allocation.best_votes(
         budget, price_candidate=candidate, price_vote=vote, std=1.0, cov=covariance(0.1), score_noise=noise
@@ -208,7 +208,6 @@ def test_large_budgets_follow_the_fifth_root():
     exact, limit = plan(1e7), plan(1e7, asymptotic=True)
     assert exact.loss == pytest.approx(limit.loss, rel=6e-3)
     assert exact.k == pytest.approx(limit.k, rel=0.1)
-    assert plan(1e9).loss == pytest.approx(plan(1e9, asymptotic=True).loss, rel=3e-3)
     larger = plan(1e12, asymptotic=True)
     assert larger.k / limit.k == pytest.approx(10, rel=1e-6)
     assert larger.votes / limit.votes == pytest.approx(1e4, rel=1e-6)
