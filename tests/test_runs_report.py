@@ -1,6 +1,9 @@
 """The report says of four known judges what they are, and runs as a notebook on its own."""
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +98,19 @@ def test_too_small_a_pool_is_refused():
         reporting.analyse(pools.read(scored("helpful", prompts=3)))
 
 
+def test_the_recipe_of_the_readme_works_as_written():
+    recipe = re.search(r"```python\n(.*?)```", (NOTEBOOK.parent / "README.md").read_text(), flags=re.DOTALL).group(1)
+    names = {"frame": scored("helpful", prompts=20, N=8)}
+    exec(recipe, names)
+    assert names["findings"].pool.N == 8 and len(names["figure"].axes) == 2
+
+
+def test_a_report_needs_no_model_library():
+    heavy = "print([m for m in ('torch', 'transformers', 'vllm') if m in sys.modules])"
+    code = f"import sys; from bestofk_runs import importing, parameters, pools, reporting, sweeping; {heavy}"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
 def test_a_misspelt_parameter_is_refused():
     with pytest.raises(ValueError, match="unknown parameter jugde .did you mean judge.*known are T_values"):
         parameters.resolve(reporting.Report, {"pool": "x", "jugde": "y"})
@@ -131,3 +147,15 @@ def test_the_notebook_refuses_a_broken_pool(tmp_path):
         papermill.execute_notebook(
             NOTEBOOK, tmp_path / "out.ipynb", parameters={"pool": str(tmp_path / "broken.csv")}, progress_bar=False
         )
+
+
+def test_no_gain_but_harm_at_large_k_is_harmful():
+    rng = np.random.default_rng(4)
+    right = rng.random((200, 16)) < 0.5
+    trap = ~right & (rng.random(right.shape) < 0.15)  # no information, and a few wrong answers that the judge loves
+    table = pd.DataFrame({"prompt": np.repeat(np.arange(200), 16), "correct": right.ravel().astype(int)})
+    findings = reporting.analyse(
+        pools.read(table.assign(score=(rng.normal(size=right.shape) + 5 * trap).ravel())), T=[0, 0.5, 2, 8], resamples=300
+    )
+    assert reporting.regime(findings) == "harmful" and reporting.recommended(findings) == (1, 0.0)
+    assert findings.harm.low > 0.2 and "Gain of the best setting tried" in reporting.advice(findings)

@@ -153,17 +153,23 @@ def _clean(pool, choice, same):
 def regime(findings):
     """One of ``harmful``, ``finite``, ``helpful``, ``blind``.
 
-    harmful: one sample is best, and best-of-N is outside the confidence set. finite:
-    selecting helps, and N samples are outside the set of k*. helpful: selecting helps,
-    and N samples were not shown to be worse. blind: no gain was shown.
+    finite: selecting helps, and N samples are outside the confidence set of k*.
+    helpful: selecting helps, and N samples were not shown to be worse. harmful: no
+    setting was shown to help, and best-of-N is worse than a random sample. blind:
+    neither gain nor harm was shown.
     """
     choice = findings.choice
     most = int(choice.k.argmax())
     if choice.over_one_sample.low > 0 and choice.best[0] > 1:
         return "helpful" if choice.k_set[most, list(choice.T).index(choice.best[1])] else "finite"
-    if choice.best[0] == 1 and not choice.k_set[most, choice.T.argmin()]:
-        return "harmful"
-    return "blind"
+    return "harmful" if findings.harm.low > 0 else "blind"
+
+
+def recommended(findings):
+    """(k, T) to use: the best of the grid if selecting was shown to help, else one sample."""
+    if regime(findings) in ("harmful", "blind"):
+        return 1, float(findings.choice.T.min())
+    return findings.choice.best
 
 
 def verdict(findings):
@@ -178,16 +184,17 @@ def verdict(findings):
     )
     kind = regime(findings)
     if kind == "harmful":
-        return f"**Do not select with {judge}: it does harm.** A random answer has {loss} {random}; best of {N} has {hard}."
+        return f"**Do not select with {judge}: it does harm.** A random answer has {loss} {random}, best of {N} {hard}."
     if kind == "blind":
         return (
             f"**No gain from {judge} was shown on these {len(pool.prompt)} prompts.** A random answer has {loss} "
             f"{random}, the best setting tried {chosen}, within what other prompts could give."
         )
     if kind == "finite":
+        best_of_all = "" if T == choice.T.min() else f" (best of {N}: {hard})"
         return (
             f"**{judge} helps, up to a point.** At k = {k} the {loss} falls from {random} to {chosen}; with all {N} "
-            f"samples it is {all_samples}, worse with {choice.level:.0%} confidence."
+            f"samples it is {all_samples}, worse with {choice.level:.0%} confidence{best_of_all}."
         )
     if k == N:
         more = ", and more samples than this pool has may help further."
@@ -199,7 +206,7 @@ def verdict(findings):
 def advice(findings):
     """Recommended k and T with their sets, and the gain, as a Markdown list."""
     choice, kind = findings.choice, regime(findings)
-    k, T = choice.best
+    k, T = recommended(findings)
     N = choice.k.max()
     low, high = _k_range(findings)
     over = f"{choice.level:.0%} interval over prompts"
@@ -217,12 +224,12 @@ def advice(findings):
         lines.append(f"- **T = {T:g}**: {rule}{set_of_T}. (Scores of one prompt spread by about {findings.unit:g}.)")
     if kind == "harmful":
         lines.append(f"- Best of {N} instead costs {_gain(findings, findings.harm)} ({over}).")
-    else:
-        over_all = f", over all {N} samples {_gain(findings, choice.over_most_samples)}" if k < N else ""
-        lines.append(
-            "- Gain over one sample, chosen on half the prompts and measured on the other half: "
-            f"{_gain(findings, choice.over_one_sample)}{over_all} ({over})."
-        )
+    over_all = f", over all {N} samples {_gain(findings, choice.over_most_samples)}" if 1 < k < N else ""
+    whose = "Gain" if k > 1 else "Gain of the best setting tried"
+    lines.append(
+        f"- {whose} over one sample, chosen on half the prompts and measured on the other half: "
+        f"{_gain(findings, choice.over_one_sample)}{over_all} ({over})."
+    )
     possible = findings.random.value - findings.perfect[list(choice.k).index(k)]
     if kind in ("finite", "helpful") and possible > 0:
         share = (findings.random.value - choice.mean.min()) / possible
@@ -235,7 +242,7 @@ def advice(findings):
 def numbers(findings):
     """The report card as a Markdown table."""
     card, choice, pool, power = findings.card, findings.choice, findings.pool, findings.power
-    k, T = choice.best
+    k, T = recommended(findings)
     i, j = list(choice.k).index(k), list(choice.T).index(T)
     best = estimators.Estimate(choice.mean[i, j], choice.low[i, j], choice.high[i, j])
     negative, zero, _ = card.covariance_signs
@@ -308,7 +315,7 @@ def curves(findings):
     import matplotlib.pyplot as plt
 
     choice, pool = findings.choice, findings.pool
-    k, T = choice.best
+    k, T = recommended(findings)
     i, j = list(choice.k).index(k), list(choice.T).index(T)
     hard = int(choice.T.argmin())
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.7), sharey=True)
@@ -330,7 +337,7 @@ def curves(findings):
     left.set_xlabel("samples used, k")
     left.set_ylabel(("error rate" if _is_error(pool) else "mean loss") + "  (1 + δ)")
     shown = i if k > 1 else int(choice.k.argmax())
-    shape = dict(color=plotting.COLORS[colour if k > 1 else "harmful"], marker="o", ms=3.5)
+    shape = dict(color=plotting.COLORS[colour], marker="o", ms=3.5)
     plotting.band(right, choice.T, choice.low[shown], choice.high[shown], shape["color"])
     right.plot(choice.T, choice.mean[shown], **shape)
     right.axhline(findings.random.value, color=plotting.COLORS["asymptote"], ls=":", lw=1)
