@@ -19,15 +19,16 @@ class VllmScorer:
         self.max_length = engine.llm.llm_engine.model_config.max_model_len - 1  # one token is always generated
         self.computed = self.naive = 0
 
-    def likelihood(self, prompt, completions):
+    def likelihood(self, prompts, completions):
         """Log-probabilities of the tokens of each completion, and nan for their entropies."""
-        start = self.encode(prompt)
-        texts = [self.encode(prompt + c) for c in completions]
+        prompts = [prompts] * len(completions) if isinstance(prompts, str) else prompts
+        starts = {prompt: self.encode(prompt) for prompt in set(prompts)}
+        texts = [self.encode(p + c) for p, c in zip(prompts, completions, strict=True)]
         fits = [i for i, ids in enumerate(texts) if len(ids) <= self.max_length]
         out = [None] * len(texts)
         answers = self._ask([texts[i] for i in fits], [dict(prompt_logprobs=0)] * len(fits))
         for i, answer in zip(fits, answers):
-            ids, begin = texts[i], _common(start, texts[i])
+            ids, begin = texts[i], _common(starts[prompts[i]], texts[i])
             logp = np.array([answer.prompt_logprobs[j][ids[j]].logprob for j in range(begin, len(ids))])
             out[i] = logp, np.full(len(logp), np.nan)
         return out
