@@ -68,7 +68,7 @@ VLLM := $(CURDIR)/.venv-vllm/bin/python
 	touch $@
 
 test-vllm: .venv-vllm/ready  ## the vLLM engine for real, on the CPU
-	PATH="$(CURDIR)/.venv-vllm/bin:$$PATH" $(VLLM) -m pytest -q tests/test_vllm.py
+	PATH="$(CURDIR)/.venv-vllm/bin:$$PATH" $(VLLM) -m pytest -q tests/test_vllm.py tests/test_judges_vllm.py
 
 bench: $(VENV)/book
 	@for script in benchmarks/bench_*.py; do echo "== $$script"; python $$script || exit 1; done
