@@ -72,8 +72,8 @@ def test_the_verdict_without_flagged_prompts():
     table = scored("helpful")
     table.loc[table.prompt < 50, "score"] = table.score.where(table["sample"] > 0)
     findings = reporting.analyse(pools.read(table), k=[1, 4], T=[0], resamples=100)
-    count, random, chosen = findings.clean
-    assert count == 100
+    count, random, chosen, at = findings.clean
+    assert count == 100 and at == (4, 0.0)
     assert random.value == pytest.approx(1 - table.correct[table.prompt >= 50].mean(), abs=1e-12)
     assert "On the 100 prompts without any flagged sample" in reporting.gaps(findings)
 
@@ -155,7 +155,9 @@ def test_no_gain_but_harm_at_large_k_is_harmful():
     trap = ~right & (rng.random(right.shape) < 0.15)  # no information, and a few wrong answers that the judge loves
     table = pd.DataFrame({"prompt": np.repeat(np.arange(200), 16), "correct": right.ravel().astype(int)})
     findings = reporting.analyse(
-        pools.read(table.assign(score=(rng.normal(size=right.shape) + 5 * trap).ravel())), T=[0, 0.5, 2, 8], resamples=300
+        pools.read(table.assign(score=(rng.normal(size=right.shape) + 5 * trap).ravel())),
+        T=[0, 0.5, 2, 8],
+        resamples=300,
     )
     assert reporting.regime(findings) == "harmful" and reporting.recommended(findings) == (1, 0.0)
     assert findings.harm.low > 0.2 and "Gain of the best setting tried" in reporting.advice(findings)

@@ -56,8 +56,9 @@ class Findings:
         Mean loss of best-of-N minus that of a random sample, prompt by prompt.
     power : bestofk.pool.PowerLaw or str
         The fit at T = 0, or why there is none.
-    clean : tuple (prompts, random, chosen) or None
-        Mean losses on the prompts without any flagged sample, if there are some and not all.
+    clean : tuple (prompts, random, chosen, (k, T)) or None
+        Mean losses on the prompts without any flagged sample, if there are some and not all: of a random sample,
+        and at the recommended (k, T), or of best-of-N where one sample is recommended.
     """
 
     pool: Pool
@@ -139,12 +140,12 @@ def analyse(pool, *, k=None, T=None, level=0.95, seed=0, resamples=1000, progres
 def _clean(pool, choice, same):
     good = np.array([not row.any() for row in pool.flagged])
     if good.all() or good.sum() < 4:
-        return None if good.all() else (int(good.sum()), None, None)
+        return None if good.all() else (int(good.sum()), None, None, None)
     part = pool.take(np.flatnonzero(good))
-    k, T = choice.best
-    found = estimators.curve([1, k] if k > 1 else [1], T, **{**same, "loss": part.loss, "reward": part.reward})
+    k, T = choice.best if choice.over_one_sample.low > 0 else (choice.k.max(), choice.T.min())
+    found = estimators.curve([1, k], T, **{**same, "loss": part.loss, "reward": part.reward})
     pair = [estimators.Estimate(*map(float, values)) for values in zip(found.mean, found.low, found.high, strict=True)]
-    return int(good.sum()), pair[0], pair[-1]
+    return int(good.sum()), *pair, (int(k), float(T))
 
 
 # what it means
@@ -294,14 +295,13 @@ def gaps(findings):
     pool = findings.pool
     lines = [f"- {note[0].upper()}{note[1:]}." for note in pool.notes]
     if findings.clean:
-        count, random, chosen = findings.clean
+        count, random, chosen, at = findings.clean
         if random is None:
             lines.append(f"- Only {count} prompts have no flagged sample: too few for a verdict without the others.")
         else:
-            k = findings.choice.best[0]
             lines.append(
                 f"- On the {count} prompts without any flagged sample (cut off, unreadable or unscored): "
-                f"{_estimate(findings, random)} at k = 1, {_estimate(findings, chosen)} at k = {k}."
+                f"{_estimate(findings, random)} at k = 1, {_estimate(findings, chosen)} at k = {at[0]}, T = {at[1]:g}."
             )
     if findings.card.left_out:
         lines.append(
@@ -366,7 +366,8 @@ def ranking(findings):
     card, pool = findings.card, findings.pool
     figure, axis = plt.subplots(figsize=(9.4, 3.0))
     plotting.band(axis, card.tail_rank, card.tail_low, card.tail_high, "measured")
-    axis.plot(card.tail_rank, card.tail, color=plotting.COLORS["measured"], marker="o", ms=3.5)
+    marker = "o" if len(card.tail) <= 32 else None
+    axis.plot(card.tail_rank, card.tail, color=plotting.COLORS["measured"], marker=marker, ms=3.5)
     axis.axhline(card.loss.value, color=plotting.COLORS["asymptote"], ls=":", lw=1)
     plotting.label(axis, card.tail_rank[-1], card.loss.value, "random", "asymptote")
     axis.set_xscale("log", base=2)
