@@ -38,11 +38,12 @@ def named(table):
 # ---- references made by tests/oracles/gaussian_constants.py
 
 
-@pytest.mark.parametrize("route", ["laplace", "scores"])
-@pytest.mark.parametrize("law", ORACLE["laws"], ids=lambda law: f"a={law['a']},b={law['b']},tau={law['tau']:g}")
+@pytest.mark.parametrize(
+    ("law", "route"),
+    [(law, route) for law in ORACLE["laws"] for route in ("laplace", "scores") if route in law],
+    ids=lambda part: part if isinstance(part, str) else f"a={part['a']},b={part['b']},tau={part['tau']:g}",
+)
 def test_mpmath(law, route):
-    if route not in law:
-        pytest.skip("this law was computed by one route only")
     k, expected = named(law[route])
     np.testing.assert_allclose(standard(k, law["tau"], law["a"], law["b"]), expected, rtol=1e-11)
 
