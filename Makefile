@@ -10,6 +10,8 @@ BIN := $(CURDIR)/$(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export PATH := $(BIN):$(PATH)
 export PYTHONNOUSERSITE := 1
+# many small matrices: a second BLAS thread would only be waited for
+export OPENBLAS_NUM_THREADS ?= 1
 
 CHAPTERS := $(wildcard book/*.ipynb)
 

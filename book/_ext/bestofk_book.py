@@ -7,9 +7,13 @@ another chapter built again when a chapter changes.
 """
 
 import hashlib
+import os
 import re
 import shutil
 from pathlib import Path
+
+# The chapters multiply many small matrices: a second thread would only be waited for. Kernels inherit this.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[2]
 WATCHED = ("lib/bestofk", "gpu_runs/data")

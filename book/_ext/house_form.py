@@ -8,6 +8,7 @@ no other metadata than tags and figure captions.
 """
 
 import argparse
+import os
 from pathlib import Path
 
 import nbclient
@@ -70,6 +71,7 @@ def faults(notebook):
 def main():
     parser = argparse.ArgumentParser(description="Execute chapters and store them in house form.")
     parser.add_argument("chapters", nargs="+", type=Path)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # as in the built book
     for path in parser.parse_args().chapters:
         print(f"executing {path}", flush=True)
         notebook = nbformat.read(path, as_version=4)
