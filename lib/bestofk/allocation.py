@@ -294,7 +294,7 @@ def best_votes(budget, *, price_candidate, price_vote, std, cov, score_noise, as
 
     Notes
     -----
-    With the teacher as judge the loss falls with every sample (proved for any noise with a
+    With the teacher as judge the loss never rises with a further sample (proved for any noise with a
     log-concave density), so each m takes all the candidates that it can pay for. With another
     judge every k up to that is tried on a geometric grid.
 
