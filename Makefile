@@ -43,7 +43,7 @@ test: $(VENV)/test book  ## everything: unit tests, doctests, chapters, GPU note
 	pytest -q --doctest-modules --nbval tests lib book
 
 lab: $(VENV)/book
-	cd book && jupyter lab
+	cd book && jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root)  # root is the usual user in a container
 
 notebooks: $(VENV)/book  ## execute the chapters again and store them in house form
 	python book/_ext/house_form.py $(CHAPTERS)
