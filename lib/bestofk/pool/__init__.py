@@ -10,6 +10,7 @@ from .curves import Curve, Estimate, curve
 from .judging import JudgeReport, report
 from .scaling import PowerLaw, power_law
 from .subsets import reranked_loss
+from .voting import majority_vote
 
 __all__ = [
     "Curve",
@@ -18,6 +19,7 @@ __all__ = [
     "Optimum",
     "PowerLaw",
     "curve",
+    "majority_vote",
     "optimum",
     "power_law",
     "report",
