@@ -9,7 +9,7 @@ import pytest
 pa = pytest.importorskip("pyarrow")
 
 from bestofk import artifacts  # noqa: E402
-from bestofk_runs import publishing  # noqa: E402
+from bestofk_runs import publishing, shards  # noqa: E402
 from test_artifacts import tables  # noqa: E402
 
 
@@ -99,6 +99,59 @@ def test_a_kill_between_scores_and_manifest_changes_nothing(root, monkeypatch):
     assert artifacts.load("toy", root=root).scores == {}
     publishing.add_scores(root / "toy", "index", tables()[1], {"judge": "stored"})
     assert list(artifacts.load("toy", root=root).scores) == ["index"]
+
+
+STEPS = {os: ("open", "fsync", "replace", "rename"), shutil: ("copyfile", "rmtree"), shards: ("write_table",)}
+
+
+def killed_at(step, action):
+    """Do `action` in a child that dies, as by SIGKILL, before its file operation number `step`; True if it died."""
+    child = os.fork()
+    if child == 0:
+        count = [0]
+
+        def dying(function):
+            def wrapped(*given, **options):
+                count[0] += 1
+                if count[0] == step:
+                    os._exit(9)
+                return function(*given, **options)
+
+            return wrapped
+
+        for module, names in STEPS.items():
+            for name in names:
+                setattr(module, name, dying(getattr(module, name)))
+        try:
+            action()
+        finally:
+            os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+
+
+@pytest.mark.parametrize("action", ["generation", "scores", "first copy", "second copy"])
+def test_killed_before_any_file_operation_the_same_command_finishes(root, tmp_path, action):
+    folder, data = root / "toy", tmp_path / "data"
+    again = {
+        "generation": lambda: publishing.publish_generation(folder, tables()[0], {"class": "synthetic"}),
+        "scores": lambda: publishing.add_scores(folder, "index", tables()[1], {"judge": "stored"}),
+        "first copy": lambda: publishing.copy("toy", root=root, destination=data),
+        "second copy": lambda: publishing.copy("toy", root=root, destination=data),
+    }[action]
+    if action == "second copy":
+        again()
+    step = 1
+    while killed_at(step, again):
+        if action == "second copy":  # the old copy or the new one, and never half of either
+            held = data / "toy" if (data / "toy").exists() else data / ".toy.old"
+            assert artifacts.load(held.name, root=data).shape == (3, 4)
+        if action == "scores":
+            assert artifacts.load("toy", root=root).shape == (3, 4)
+        again()
+        assert artifacts.load("toy", root=data if "copy" in action else root).shape == (3, 4)
+        assert [f for f in tmp_path.rglob("*") if f.name.startswith(".")] == []
+        step += 1
+    assert step > 8
 
 
 def test_the_environment_record_names_no_machine_user_or_secret(monkeypatch):

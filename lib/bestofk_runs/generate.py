@@ -62,7 +62,7 @@ def pool(settings, task):
         }
         loaded = engines.load(settings.engine, settings.model, **options, **settings.engine_options)
         tokens_in = sum(len(loaded.encode(text)) for text in asked(loaded, task.problems))
-        shards.write_file(description, json.dumps({**loaded.describe(), "tokens_in": tokens_in}).encode())
+        shards.write_description(folder, {**loaded.describe(), "tokens_in": tokens_in})
         return loaded
 
     def asked(loaded, problems):

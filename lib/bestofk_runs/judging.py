@@ -216,7 +216,7 @@ def run(settings):
     make = None
     if len(shards.finished(folder, mine)) < len(mine):
         make = _maker(settings, source, generated, {item.prompt_id: (item, i, s) for item, i, s in items})
-        shards.write_file(folder / "model.json", json.dumps(make.description).encode())
+        shards.write_description(folder, make.description)
     shards.work(folder, plan, make, part=settings.shard, progress=settings.progress, unit="prompt")
     if len(shards.finished(folder, plan)) < len(plan):
         return None

@@ -6,6 +6,7 @@ is not complete, a file that the manifest does not name does not count.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -88,8 +89,6 @@ def _renew(directory, manifest):
 
 
 def _write(path, table):
-    for stale in path.parent.glob(f".{path.name}.*.tmp"):
-        stale.unlink()
     shards.write_table(path, table.replace_schema_metadata(None))
     from .engines.models import sha256
 
@@ -106,6 +105,11 @@ def _exclusive(directory):
 
     (Path(directory) / "work").mkdir(parents=True, exist_ok=True)
     return FileLock(str(Path(directory) / "work" / "publish.lock"))
+
+
+def _unchanged(source):
+    """Hold off whoever adds to a run while it is copied; a copy, which has no working folder, is added to by no one."""
+    return _exclusive(source) if (source / "work").is_dir() else contextlib.nullcontext()
 
 
 def environment():
@@ -183,10 +187,17 @@ def copy(run, *, root, destination=None):
 
     source = Path(root) / run
     target = Path(destination or DATA) / run
-    manifest = manifest_of(source)
-    with shards.explained(f"publishing {run} to {target}"):
+    new, old = f".{run}.new.", target.with_name(f".{run}.old")
+    with shards.explained(f"publishing {run} to {target}"), _unchanged(source):
+        manifest = manifest_of(source)
         target.parent.mkdir(parents=True, exist_ok=True)
-        build = Path(tempfile.mkdtemp(prefix=f".{run}-", dir=target.parent))
+        # what a killed worker left: the old copy where it had not yet put the new one in its place, half a copy
+        if old.exists() and not target.exists():
+            old.rename(target)
+        for stale in [old, *target.parent.glob(f"{new}*")]:
+            if stale.exists():
+                shutil.rmtree(stale)
+        build = Path(tempfile.mkdtemp(prefix=new, dir=target.parent))
         try:
             for name, entry in manifest["files"].items():
                 if not (source / name).is_file() or sha256(source / name) != entry["sha256"]:
@@ -195,12 +206,10 @@ def copy(run, *, root, destination=None):
             shutil.copyfile(source / "manifest.json", build / "manifest.json")
             build.chmod(0o755)
             if target.exists():
-                retired = build.with_name(build.name + "-old")
-                target.rename(retired)
-                build.rename(target)
-                shutil.rmtree(retired)
-            else:
-                build.rename(target)
+                target.rename(old)
+            build.rename(target)
+            if old.exists():
+                shutil.rmtree(old)
         finally:
             shutil.rmtree(build, ignore_errors=True)
     return target

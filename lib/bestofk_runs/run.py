@@ -49,6 +49,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m bestofk_runs.run", description=__doc__.split("\n\n")[0])
     parser.add_argument("run")
     parser.add_argument("--root", default="gpu_runs/scratch", help="where the run is made (default %(default)s)")
+    parser.add_argument("--params", default=None, help="folder of parameters (default gpu_runs/params)")
     parser.add_argument("--to", default=None, help="where it is published (default gpu_runs/data)")
     parser.add_argument("--engine", default=None, help="transformers, vllm, or auto: vllm where it is installed")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), dest="overrides",
@@ -60,7 +61,7 @@ def main(arguments=None):
         installed = "vllm" if importlib.util.find_spec("vllm") else "transformers"
         overrides.append(("engine", installed if options.engine == "auto" else options.engine))
     try:
-        commands = steps(options.run, root=options.root, overrides=overrides)
+        commands = steps(options.run, root=options.root, overrides=overrides, params=options.params)
         with shards.explained(f"preparing {options.root}"):
             (Path(options.root) / options.run).mkdir(parents=True, exist_ok=True)
         for count, (name, command) in enumerate(commands, 1):
@@ -68,6 +69,7 @@ def main(arguments=None):
             if subprocess.run(command).returncode:
                 sys.exit(f"{name} failed: the last lines above say why; what was finished is kept")
         if not options.no_publish:
+            print("publish", flush=True)
             print(f"published {publishing.copy(options.run, root=options.root, destination=options.to)}")
     except (ValueError, OSError) as error:
         sys.exit(str(error))

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .engines.base import common
+from .vllm_scoring import VllmScorer
+
 
 @dataclass(frozen=True)
 class Tree:
@@ -73,7 +76,7 @@ def chunks(sequences, limit):
     """
     groups, nodes, last = [], limit + 1, []
     for i in sorted(range(len(sequences)), key=lambda i: sequences[i]):
-        shared = _common(last, sequences[i])
+        shared = common([last, sequences[i]])
         fresh = len(sequences[i]) - shared
         if nodes + fresh > limit:
             groups.append([])
@@ -84,23 +87,9 @@ def chunks(sequences, limit):
     return groups
 
 
-def _common(a, b):
-    """Length of the common beginning of two sequences."""
-    n = 0
-    for x, y in zip(a, b):
-        if x != y:
-            break
-        n += 1
-    return n
-
-
 def scorer_of(engine, nodes=512):
     """The scorer that goes with `engine`: a `Scorer`, or a `VllmScorer` for vLLM."""
-    if hasattr(engine, "llm"):
-        from .vllm_scoring import VllmScorer
-
-        return VllmScorer(engine)
-    return Scorer(engine, nodes)
+    return VllmScorer(engine) if hasattr(engine, "llm") else Scorer(engine, nodes)
 
 
 class Scorer:
@@ -154,7 +143,7 @@ class Scorer:
         prompts = [prompts] * len(completions) if isinstance(prompts, str) else prompts
         starts = {prompt: self.encode(prompt) for prompt in set(prompts)}
         texts = [self.encode(p + c) for p, c in zip(prompts, completions, strict=True)]
-        begins = [_common(starts[p], ids) for p, ids in zip(prompts, texts)]
+        begins = [common([starts[p], ids]) for p, ids in zip(prompts, texts)]
         fits = [i for i, ids in enumerate(texts) if len(ids) <= self.max_length]
         out = [None] * len(texts)
         if not fits:
@@ -162,7 +151,7 @@ class Scorer:
         if min(begins[i] for i in fits) == 0:
             raise ValueError("every prompt must hold at least one whole token, but one holds none")
         ordered = sorted(texts[i] for i in fits)
-        shared = min(_common(ordered[0], ordered[-1]), *(begins[i] for i in fits))
+        shared = min(common([ordered[0], ordered[-1]]), *(begins[i] for i in fits))
         for group, t, logits in self._passes(ordered[0][:shared], [texts[i][shared:] for i in fits], ends_only=False):
             log_p = logits.float().log_softmax(-1)
             entropy = -(log_p.exp() * log_p.clamp_min(-1e4)).sum(-1).double().cpu().numpy()
@@ -193,7 +182,7 @@ class Scorer:
         if not fits:
             return out
         first, last = min(ids[i] for i in fits), max(ids[i] for i in fits)
-        shared = min(_common(first, last), min(len(ids[i]) for i in fits) - 1)
+        shared = min(common([first, last]), min(len(ids[i]) for i in fits) - 1)
         for group, _, logits in self._passes(first[:shared], [ids[i][shared:] for i in fits], ends_only=True):
             out[[fits[j] for j in group]] = logits.double().softmax(-1)[:, tokens].cpu().numpy()
         return out
@@ -218,7 +207,7 @@ class Scorer:
         """Bring `prompt` into the cache, reusing what it shares with the last one; logits after it."""
         from transformers import DynamicCache
 
-        shared = min(_common(self._cached, prompt), len(prompt) - 1)
+        shared = min(common([self._cached, prompt]), len(prompt) - 1)
         if shared <= 0:
             self._cache = DynamicCache()
         elif shared < len(self._cached):

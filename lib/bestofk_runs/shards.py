@@ -186,8 +186,6 @@ def work(folder, shards, make, *, part="0/1", progress=True, unit="prompt", weig
                     try:
                         with _lock(folder / "locks" / f"{shard.index:05d}", timeout=0):
                             if not path.exists():
-                                for stale in folder.glob(f".{shard.file}.*.tmp"):
-                                    stale.unlink()
                                 start = time.monotonic()
                                 table = make(shard.ids)
                                 took = time.monotonic() - start
@@ -198,6 +196,8 @@ def work(folder, shards, make, *, part="0/1", progress=True, unit="prompt", weig
                         busy.append(shard)
                         continue
                 bar.update(len(shard.ids) * weight)
+            if busy and busy != waiting:
+                bar.write(f"waiting for another worker: shard {busy[0].file} and {len(busy) - 1} more are in its hands")
             waiting = busy
             if busy:
                 time.sleep(0.5)
@@ -262,6 +262,12 @@ def read(folder, shards, columns=None):
     return pa.concat_tables(tables)
 
 
+def write_description(folder, description):
+    """Write ``model.json`` of a phase: what the worker that loaded the model says of it."""
+    with explained(f"writing {folder / 'model.json'}"), _lock(folder / "locks" / "model"):
+        write_file(folder / "model.json", json.dumps(description).encode())
+
+
 def write_table(path, table, metadata=None):
     """Write a parquet file whole or not at all."""
     import pyarrow as pa
@@ -275,9 +281,14 @@ def write_table(path, table, metadata=None):
 
 
 def write_file(path, data):
-    """Write bytes whole or not at all: temporary name, sync, rename, sync the folder."""
+    """Write bytes whole or not at all: temporary name, sync, rename, sync the folder.
+
+    The caller holds the lock that goes with `path`; so a temporary file of that name was left by a killed worker.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    for stale in path.parent.glob(f".{path.name}.*.tmp"):
+        stale.unlink()
     try:
         with open(temporary, "wb") as handle:
             handle.write(data)

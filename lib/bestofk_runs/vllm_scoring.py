@@ -6,7 +6,7 @@ distribution at every token): the entropy judge runs on the transformers engine.
 
 import numpy as np
 
-from .scoring import _common
+from .engines.base import common
 
 TOP = 20  # most log-probabilities that vLLM returns by default
 
@@ -28,7 +28,7 @@ class VllmScorer:
         out = [None] * len(texts)
         answers = self._ask([texts[i] for i in fits], [dict(prompt_logprobs=0)] * len(fits))
         for i, answer in zip(fits, answers):
-            ids, begin = texts[i], _common(starts[prompts[i]], texts[i])
+            ids, begin = texts[i], common([starts[prompts[i]], texts[i]])
             logp = np.array([answer.prompt_logprobs[j][ids[j]].logprob for j in range(begin, len(ids))])
             out[i] = logp, np.full(len(logp), np.nan)
         return out

@@ -65,6 +65,21 @@ class Engine:
         return self.tokenizer(text, add_special_tokens=not (start and text.startswith(start)))["input_ids"]
 
 
+def common(sequences):
+    """Length of the common beginning of some lists of token ids.
+
+    >>> common([[5, 6, 7], [5, 6, 8], [5, 6]])
+    2
+    """
+    first, last = min(sequences), max(sequences)  # what these two share, all between them share
+    count = 0
+    for a, b in zip(first, last):
+        if a != b:
+            break
+        count += 1
+    return count
+
+
 def version(package):
     """Installed version of a package, or None."""
     try:

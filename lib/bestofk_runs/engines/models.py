@@ -149,30 +149,37 @@ def _unpack(model, name):
     target = cache_folder() / name
     if (target / "config.json").is_file():
         return target
+    from filelock import FileLock
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(str(target.parent / f".{name}.lock")):
+        if (target / "config.json").is_file():
+            return target
+        for stale in target.parent.glob(f".{name}-*"):  # of a killed worker
+            shutil.rmtree(stale)
+        build = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=target.parent))
+        try:
+            _write_safetensors(model, build)
+            build.rename(target)
+        finally:
+            shutil.rmtree(build, ignore_errors=True)
+    return target
+
+
+def _write_safetensors(model, folder):
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    build = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=target.parent))
-    try:
-        gguf = build / "model.gguf"
-        with open(gguf, "wb") as whole:
-            for piece in _pieces(model):
-                with open(piece, "rb") as handle:
-                    shutil.copyfileobj(handle, whole)
-        tokenizer = AutoTokenizer.from_pretrained(build, gguf_file=gguf.name)
-        unpacked = AutoModelForCausalLM.from_pretrained(build, gguf_file=gguf.name, dtype=torch.bfloat16)
-        unpacked.hf_quantizer = None
-        if hasattr(unpacked.config, "quantization_config"):
-            del unpacked.config.quantization_config
-        gguf.unlink()
-        unpacked.save_pretrained(build)
-        tokenizer.save_pretrained(build)
-        try:
-            build.rename(target)
-        except OSError:
-            if not (target / "config.json").is_file():
-                raise
-    finally:
-        shutil.rmtree(build, ignore_errors=True)
-    return target
+    gguf = folder / "model.gguf"
+    with open(gguf, "wb") as whole:
+        for piece in _pieces(model):
+            with open(piece, "rb") as handle:
+                shutil.copyfileobj(handle, whole)
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name)
+    unpacked = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf.name, dtype=torch.bfloat16)
+    unpacked.hf_quantizer = None
+    if hasattr(unpacked.config, "quantization_config"):
+        del unpacked.config.quantization_config
+    gguf.unlink()
+    unpacked.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

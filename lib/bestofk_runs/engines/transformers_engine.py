@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .base import Completion, Engine
+from .base import Completion, Engine, common
 
 # prompts grown together: at most this many nodes if every sample went its own way
 MOST_NODES = 32768
@@ -54,7 +54,7 @@ class TransformersEngine(Engine):
         import torch
         from transformers import DynamicCache
 
-        shared = _common([self._prefix, prefix])
+        shared = common([self._prefix, prefix])
         if self._cache is None or shared == 0:
             self._cache, shared = DynamicCache(), 0
         elif self._cache.get_seq_length() > shared:
@@ -124,7 +124,7 @@ class TransformersEngine(Engine):
         places : list of arrays
             Where in the cache each prompt's tokens lie.
         """
-        shared = min(_common(prompts), min(len(ids) for ids in prompts) - 1)
+        shared = min(common(prompts), min(len(ids) for ids in prompts) - 1)
         self.hold(prompts[0][:shared])
         tails = [ids[shared:] for ids in prompts]
         ends = np.cumsum([len(tail) for tail in tails])
@@ -208,16 +208,6 @@ def _widen_head(model):
     wide.requires_grad_(False)
     wide.register_forward_pre_hook(lambda module, args: (args[0].float(),))
     model.set_output_embeddings(wide)
-
-
-def _common(lists):
-    """Length of the common beginning of several lists of token ids."""
-    count = 0
-    for tokens in zip(*lists):
-        if len(set(tokens)) > 1:
-            break
-        count += 1
-    return count
 
 
 def _laws(logits, temperature, top_p, rows=64):
