@@ -103,15 +103,17 @@ def optimum(k, T, *, loss, reward, level=0.95, seed, resamples=1000, progress=Fa
     prompts = len(pool.sizes)
     if prompts < 4:
         raise ValueError(f"loss must hold at least 4 prompts to choose on half and report on half, got {prompts}")
+    return choose(k, T, lambda rows: subset_averages(pool.take(rows), k, T), prompts, level, seed, resamples, progress)
+
+
+def choose(k, T, values, prompts, level, seed, resamples, progress=False):
+    """`optimum` of a table that is made part by part: `values(positions)` is (len(positions), len(k), len(T))."""
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(prompts)
     halves = [np.sort(shuffled[: prompts // 2]), np.sort(shuffled[prompts // 2 :])]
     means, draws = [], []
     for half in halves:
-        part = pool.take(half)
-        mean, _, resampled = resampled_means(
-            len(half), lambda prompts: subset_averages(part.take(prompts), k, T), resamples, rng, progress
-        )
+        mean, _, resampled = resampled_means(len(half), lambda rows: values(half[rows]), resamples, rng, progress)
         means.append(mean)
         draws.append(resampled)
     share = np.array([len(half) for half in halves]) / prompts
