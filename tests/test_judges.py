@@ -292,6 +292,8 @@ def test_bad_options_are_named(llama):
         ("prm", dict(separator="two words"), "separator"),
         ("http", dict(url="ftp://x"), "http_url"),
         ("http", dict(url="http://me:secret@x"), "http_url"),
+        ("http", dict(url="http://x:99999/"), "http_url must begin"),
+        ("http", dict(url="http://[::1"), "http_url must begin"),
         ("http", dict(url="http://x", time_limit=0), "http_time_limit"),
         ("http", dict(url="http://x", token_variable="NO_SUCH_VARIABLE"), "NO_SUCH_VARIABLE"),
     ]:
@@ -512,7 +514,10 @@ def test_endpoint_failures_that_pass_are_tried_again(endpoint):
     [
         ((500, b"oops"), "answered 500 3 times", 3),
         (None, "took longer than 0.3 s 3 times", 3),
-        ((404, b"no"), "answered 404, so it was not asked again", 1),
+        ((404, b"no"), "answered 404, so it was not asked again; finished shards are kept", 1),
+        ((302, b""), "answered 302", 1),
+        ((200, b"{}"), "it said '{}'; finished shards are kept, run the same command to go on", 1),
+        ((200, b'{"score": "nan"}'), "holds a number 'score'", 1),
         ((200, b"<html>hello"), "it said '<html>hello'", 1),
         ((200, b'{"score": "high"}'), "not with a JSON object that holds a number", 1),
         ((200, b"9" * 2_000_000), "not with a JSON object", 1),
@@ -761,6 +766,28 @@ def test_endpoint_failure_keeps_finished_shards(tmp_path, endpoint, monkeypatch)
     assert max(again.values()) == 1  # the two finished prompts were not asked again
     for file in directory.rglob("*"):
         assert not file.is_file() or b"planted-secret" not in file.read_bytes()
+
+
+def test_a_wrong_address_can_be_corrected_and_nulls_do_not_stop_a_run_that_had_scores(tmp_path, endpoint):
+    from bestofk_runs import judging
+
+    directory = a_pool(tmp_path / "a")
+    options = dict(judge="http", http_attempts=1, http_pause=0.01, shard_size=1)
+    endpoint.answer = lambda body, number, headers: (404, b"")
+    with pytest.raises(remote.EndpointError, match="404"):
+        judging.run(settings_for(directory, http_url=endpoint.url + "x", **options))
+    # the last prompt never gets a readable score; nor does it after a restart, which begins with it
+    endpoint.answer = lambda body, number, headers: (
+        (500, b"") if stop and "has 5" in body["prompt"] else (200, b"?" if "has 5" in body["prompt"] else b'{"score": 1e99}')
+    )
+    stop = [True]
+    with pytest.raises(remote.EndpointError, match="500"):
+        judging.run(settings_for(directory, http_url=endpoint.url, **options))
+    stop.clear()
+    record = judging.run(settings_for(directory, http_url=endpoint.url, **options))
+    assert record["unscored"] == {"unparsed": 6, "out of range": 12} and record["scored"] == 0
+    with pytest.raises(ValueError, match="http_url was .* Choose another judge_name, or restore these settings"):
+        judging.run(settings_for(directory, http_url=endpoint.url + "x", **options))
 
 
 def test_yes_survives_yaml():

@@ -74,7 +74,20 @@ def test_an_error_in_the_middle_keeps_what_was_finished(folder):
     assert work(folder, plan) == {"made": 3, "skipped": 2}
 
 
+def test_settings_bind_with_the_first_shard(tmp_path, folder):
+    other = {"seed": 2}
+    assert shards.open_phase(tmp_path / "run", "generate", other) == folder
+    with shards._lock(folder / "locks" / "00000"):  # a worker is at the first shard
+        with pytest.raises(ValueError, match="seed was 2, now 3"):
+            shards.open_phase(tmp_path / "run", "generate", {"seed": 3})
+    shards.open_phase(tmp_path / "run", "generate", {"seed": 3})
+    work(folder, shards.plan(IDS, 10))
+    with pytest.raises(ValueError, match="seed was 3, now 2. Choose another run name, or restore these settings"):
+        shards.open_phase(tmp_path / "run", "generate", other)
+
+
 def test_the_same_name_with_other_settings_is_refused_and_lists_them(tmp_path, folder):
+    work(folder, shards.plan(IDS, 10))
     assert shards.open_phase(tmp_path / "run", "generate", {"model": {"id": "m"}, "seed": 1}) == folder
     with pytest.raises(
         ValueError, match=r"'run' was begun with other settings \(generate\): model.id was m, now n; seed was 1, now 2"

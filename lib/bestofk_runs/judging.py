@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from . import judges, shards
-from .judges import likelihood, prompted, rewards
+from .judges import likelihood, prompted, remote, rewards
 from .parameters import Name, Parameters, Part
 
 LIKELIHOOD = ("loglik", "loglik_mean", "entropy")
@@ -125,8 +125,10 @@ def check(settings):
                 f"parameter {name} = {getattr(settings, name)!r} has no effect on judge = {settings.judge!r}, "
                 f"which reads {', '.join(READS[settings.judge])}"
             )
-    if settings.judge == "http" and not settings.http_url:
-        raise ValueError("judge = 'http' needs http_url")
+    if settings.judge == "http":
+        if not settings.http_url:
+            raise ValueError("judge = 'http' needs http_url")
+        remote.check(settings.http_url, settings.http_token_variable)
     if settings.judge == "prm" and settings.layout == "extra_0" and settings.trust_remote_code:
         raise ValueError("layout = 'extra_0' reads the weights without the model's own code: leave trust_remote_code off")
     if settings.judge == "numeric" and not settings.estimate_run:
@@ -207,15 +209,21 @@ def run(settings):
     raw = _identity(settings, generated, source)
     name = name_of(settings)
     own = {**raw, "judge": settings.judge, "noise": settings.noise, "noise_seed": settings.noise_seed}
-    shards.open_phase(directory, f"scores-{name}", own)
-    phase = f"raw-{raw['judge']}-{shards.identity_hash(raw)[:12]}"
-    folder = shards.open_phase(directory, phase, {**raw, "shard_size": settings.shard_size})
+
+    def unused(stored):
+        done = (directory / f"scores-{name}.parquet").exists()
+        return not done and shards.idle(directory / "work" / _phase(_raw(stored)))
+
+    shards.open_phase(directory, f"scores-{name}", own, unused=unused, advice="Choose another judge_name")
+    cut = {**raw, "shard_size": settings.shard_size}
+    folder = shards.open_phase(directory, _phase(raw), cut, advice="Judge all of it so")
     plan = shards.plan([item.prompt_id for item, _, _ in items], settings.shard_size)
     part, parts = shards.parse_part(settings.shard)
     mine = plan[part::parts]
     make = None
     if len(shards.finished(folder, mine)) < len(mine):
-        make = _maker(settings, source, generated, {item.prompt_id: (item, i, s) for item, i, s in items})
+        by_id = {item.prompt_id: (item, i, s) for item, i, s in items}
+        make = _maker(settings, source, generated, by_id, proven=_proven(folder, shards.finished(folder, plan)))
         shards.write_description(folder, make.description)
     shards.work(folder, plan, make, part=settings.shard, progress=settings.progress, unit="prompt")
     if len(shards.finished(folder, plan)) < len(plan):
@@ -230,6 +238,17 @@ def run(settings):
     }
     publishing.add_scores(directory, name, scores, record)
     return record
+
+
+def _phase(raw):
+    """Name of the folder of raw verdicts, from what determines them."""
+    return f"raw-{raw['judge']}-{shards.identity_hash(raw)[:12]}"
+
+
+def _raw(own):
+    """What determines the raw verdicts, from the identity of a judge."""
+    raw = {key: value for key, value in own.items() if key not in ("noise", "noise_seed")}
+    return raw | {"judge": "likelihood" if own["judge"] in LIKELIHOOD else own["judge"]}
 
 
 def _identity(settings, generated, source):
@@ -260,11 +279,18 @@ def _end(settings, generated):
     return stop[0] if stop else ""
 
 
-def _maker(settings, source, generated, by_id):
+def _proven(folder, done):
+    """True if shards that are there hold a score."""
+    import pyarrow.compute as pc
+
+    return bool(done) and pc.any(pc.is_valid(shards.read(folder, done, ["score"])["score"])).as_py()
+
+
+def _maker(settings, source, generated, by_id, proven):
     """Load the judge; return ``make(ids) -> table of raw verdicts``, with a ``description`` of the model."""
     import pyarrow as pa
 
-    judge, description = _load(settings, source, generated)
+    judge, description = _load(settings, source, generated, proven)
     scorer = getattr(judge, "scorer", None)
 
     def make(ids):
@@ -305,7 +331,7 @@ RAW = {
 }
 
 
-def _load(settings, source, generated):
+def _load(settings, source, generated, proven):
     """The judge as a function and the description of its model (None where it has none)."""
     from . import engines
 
@@ -319,7 +345,8 @@ def _load(settings, source, generated):
         ), None
     if kind == "http":
         names = [name for name in READS[kind] if name.startswith("http_")]
-        return judges.load(kind, **{name.removeprefix("http_"): getattr(settings, name) for name in names}), None
+        options = {name.removeprefix("http_"): getattr(settings, name) for name in names}
+        return judges.load(kind, proven=proven, **options), None
     options = {n: getattr(settings, n) for n in READS[kind] if n not in (*MODEL, *RUNS_ON)}
     if source is None:
         return judges.load(kind, **options), None
@@ -343,6 +370,9 @@ def _load(settings, source, generated):
     return judges.load(kind, engine=loaded, **options), loaded.describe()
 
 
+FLOAT32 = float(np.finfo(np.float32).max)  # scores files hold float32
+
+
 def _scores(settings, raw):
     """The scores file of a judge from its raw verdicts, and the account of them for the manifest."""
     import pyarrow as pa
@@ -355,9 +385,10 @@ def _scores(settings, raw):
     prompt = raw["prompt_id"].to_pylist()
     place = {p: i for i, p in enumerate(dict.fromkeys(prompt))}
     rows = [(place[p], i) for p, i in zip(prompt, raw["sample_index"].to_pylist())]
-    score = judges.add_noise(score, settings.noise, settings.noise_seed, rows).astype(np.float32)
+    score = judges.add_noise(score, settings.noise, settings.noise_seed, rows)
+    reasons = [r or ("out of range" if abs(s) > FLOAT32 else "") for r, s in zip(raw["reason"].to_pylist(), score)]
+    score = np.where(np.abs(score) > FLOAT32, np.nan, score).astype(np.float32)
     parsed = np.isfinite(score)
-    reasons = raw["reason"].to_pylist()
     mass = np.array(raw["mass"].to_pylist(), dtype=float)
     seconds = sum(raw["seconds"].to_pylist())
     account = {

@@ -68,8 +68,10 @@ def parse_part(text):
     return i, n
 
 
-def open_phase(directory, phase, identity):
+def open_phase(directory, phase, identity, *, unused=None, advice="Choose another run name"):
     """Create or reopen the folder of a phase; return it.
+
+    Settings bind as soon as a first shard is made or being made: until then they can be changed.
 
     Parameters
     ----------
@@ -78,6 +80,11 @@ def open_phase(directory, phase, identity):
     phase : str
     identity : dict
         Everything that determines the result: resolved parameters, prompt template, model and data revisions.
+    unused : callable, optional
+        ``unused(stored identity) -> bool``: nothing was made under it. Default: this folder holds no shard and no
+        worker is at one.
+    advice : str
+        What to do where other settings are wanted.
 
     Raises
     ------
@@ -90,17 +97,32 @@ def open_phase(directory, phase, identity):
     with explained(f"preparing {folder}"):
         (folder / "locks").mkdir(parents=True, exist_ok=True)
         with _lock(folder / "locks" / "identity"):
-            if not file.exists():
+            stored = _read_identity(file) if file.exists() else None
+            if stored is None or stored != identity and (unused(stored) if unused else idle(folder)):
                 record = {"format": FORMAT, "sha256": identity_hash(identity), "identity": identity}
                 write_file(file, json.dumps(record, indent=1, ensure_ascii=False).encode())
                 return folder
-    stored = _read_identity(file)
     if stored != identity:
         raise ValueError(
             f"run {Path(directory).name!r} was begun with other settings ({phase}): "
-            f"{'; '.join(differences(stored, identity))}. Choose another run name, or restore these settings"
+            f"{'; '.join(differences(stored, identity))}. {advice}, or restore these settings"
         )
     return folder
+
+
+def idle(folder):
+    """True if a phase's folder holds no shard, and no worker is making one."""
+    from filelock import Timeout
+
+    if any(Path(folder).glob("[0-9]*.parquet")):
+        return False
+    for lock in Path(folder, "locks").glob("[0-9]*.lock"):
+        try:
+            with _lock(lock.with_suffix(""), timeout=0):
+                pass
+        except Timeout:
+            return False
+    return True
 
 
 def _read_identity(file):

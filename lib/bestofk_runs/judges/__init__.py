@@ -24,7 +24,7 @@ KINDS = {
     "numeric": "-(y - mu)^2 with mu an estimate of the number that does not use the gold answer",
 }
 NEEDS_MODEL = ("loglik", "loglik_mean", "entropy", "yes", "score", "score_expected", "prm", "classifier")
-REASONS = ("too long", "unparsed", "failed", "missing")
+REASONS = ("too long", "unparsed", "missing", "out of range")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ import numpy as np
 from . import Verdict, missing, once, pairs
 
 LARGEST_ANSWER = 1_000_000  # bytes
+KEPT = "finished shards are kept, run the same command to go on"
 
 
 class EndpointError(RuntimeError):
@@ -26,7 +27,7 @@ class _Passing(Exception):
     """Something that may go away by itself."""
 
 
-def http(*, url, time_limit=30.0, attempts=5, pause=1.0, concurrent=16, token_variable=""):
+def http(*, url, time_limit=30.0, attempts=5, pause=1.0, concurrent=16, token_variable="", proven=False):
     """Judge by an HTTP endpoint.
 
     Parameters
@@ -43,22 +44,20 @@ def http(*, url, time_limit=30.0, attempts=5, pause=1.0, concurrent=16, token_va
         Requests at a time.
     token_variable : str
         Name of an environment variable with a bearer token. The token itself is sent and never stored or printed.
+    proven : bool
+        The endpoint has given readable scores before: an answer without one is a null. Else the first answers must
+        hold one at least.
     """
+    check(url, token_variable)
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"http_url must begin with http:// or https:// and name a host, got {url!r}")
-    if parts.username or parts.password:
-        raise ValueError("http_url must not hold a user name or password: use http_token_variable")
     for name, value in {"http_time_limit": time_limit, "http_attempts": attempts, "http_concurrent": concurrent}.items():
         if not (np.isfinite(value) and value > 0):
             raise ValueError(f"{name} must be > 0, got {value!r}")
     headers = {}
     if token_variable:
-        if token_variable not in os.environ:
-            raise ValueError(f"http_token_variable names the environment variable {token_variable!r}, which is not set")
         headers["Authorization"] = f"Bearer {os.environ[token_variable]}"
     place = f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
-    readable = []  # one entry as soon as the endpoint has given any score
+    readable = [proven]  # one True as soon as the endpoint has given any score
 
     def distinct(texts):
         import httpx
@@ -74,11 +73,11 @@ def http(*, url, time_limit=30.0, attempts=5, pause=1.0, concurrent=16, token_va
                 pool.shutdown(cancel_futures=True)
                 raise
         scores = [_score(a) for a in answers]
-        readable.extend(s for s in scores if s is not None)
-        if not readable:
+        readable[0] |= any(s is not None for s in scores)
+        if not readable[0]:
             raise EndpointError(
                 f"judge endpoint {place} answers, but not with a JSON object that holds a number 'score'; "
-                f"it said {_excerpt(answers[0])}"
+                f"it said {_excerpt(answers[0])}; {KEPT}"
             )
         return [missing("unparsed") if s is None else Verdict(s) for s in scores]
 
@@ -86,6 +85,21 @@ def http(*, url, time_limit=30.0, attempts=5, pause=1.0, concurrent=16, token_va
         return once([(item.question, s.text, s.answer or "") for item, s in pairs(items, samples)], distinct)
 
     return judge
+
+
+def check(url, token_variable=""):
+    """Raise ``ValueError`` if the address or the name of the token's variable cannot be used."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError(f"http_url must begin with http:// or https:// and name a host, got {url!r}")
+    if parts.username or parts.password:
+        raise ValueError("http_url must not hold a user name or password: use http_token_variable")
+    if token_variable and token_variable not in os.environ:
+        raise ValueError(f"http_token_variable names the environment variable {token_variable!r}, which is not set")
 
 
 def _ask(client, url, place, text, time_limit, attempts, pause):
@@ -103,7 +117,7 @@ def _ask(client, url, place, text, time_limit, attempts, pause):
         return retry(_post, client, url, place, body, time_limit)
     except _Passing as problem:
         raise EndpointError(
-            f"judge endpoint {place} {problem} {attempts} times; finished shards are kept, run the same command to go on"
+            f"judge endpoint {place} {problem} {attempts} times; {KEPT}"
         ) from None
 
 
@@ -116,7 +130,9 @@ def _post(client, url, place, body, time_limit):
             if response.status_code == 429 or response.status_code >= 500:
                 raise _Passing(f"answered {response.status_code}")
             if response.status_code != 200:
-                raise EndpointError(f"judge endpoint {place} answered {response.status_code}, so it was not asked again")
+                raise EndpointError(
+                    f"judge endpoint {place} answered {response.status_code}, so it was not asked again; {KEPT}"
+                )
             received = b""
             for piece in response.iter_bytes():
                 received += piece
@@ -129,8 +145,10 @@ def _post(client, url, place, body, time_limit):
         raise _Passing(f"took longer than {time_limit:g} s") from None
     except (httpx.InvalidURL, httpx.UnsupportedProtocol) as problem:
         raise EndpointError(f"judge endpoint {place} is not a usable address ({problem})") from None
+    except httpx.ConnectError:
+        raise _Passing("could not be reached") from None
     except httpx.HTTPError as problem:
-        raise _Passing(f"could not be reached ({type(problem).__name__})") from None
+        raise _Passing(f"broke off or answered in no form of HTTP ({type(problem).__name__})") from None
 
 
 def _score(answer):
