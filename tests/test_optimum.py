@@ -121,6 +121,27 @@ def test_average_criterion_agrees_with_the_averaged_curve(ratio):
     assert optimum.finite_average_best_k(2.0, std=1.0, cov=cov) == (curve[0] < curve[1])
 
 
+def test_average_criterion_is_the_sign_of_the_averaged_correction():
+    """Against the 1/k coefficient of every input, averaged by Gauss-Hermite quadrature over (D_T, D_R)."""
+    rng = np.random.default_rng(12)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    seen = []
+    for _ in range(60):
+        root = np.tril(rng.normal(size=(2, 2)) * [[0.9], [0.6]])
+        cov, T = root @ root.T, 2 * 10 ** rng.uniform(-0.3, 1.5)
+        if 4 / ((T / 2 + 1) * (T / 2 + 2)) * cov[1, 1] > 0.9:  # far enough inside for 80 nodes
+            continue
+        D_R = np.sqrt(cov[1, 1]) * nodes
+        law = {"mean": D_R, "std": 1.0, "reward": 0.0}
+        # the correction is linear in D_T: its mean given D_R is enough
+        each = gaussian.first_correction(T, teacher=D_R * (1 - cov[0, 1] / cov[1, 1]), **law)
+        below = weights @ each < 0
+        seen.append(bool(below))
+        assert optimum.finite_average_best_k(T, std=1.0, cov=cov) == below, (T, cov)
+    assert len(seen) > 30 and set(seen) == {True, False}
+    assert not optimum.finite_average_best_k(np.inf, std=1.0, cov=[[9, -3], [-3, 4]])
+
+
 def test_average_criterion_says_where_it_does_not_exist():
     with pytest.raises(ValueError, match=r"no average at T = 0\.02 for cov\[1\]\[1\] = 1\.5"):
         optimum.finite_average_best_k(0.02, std=1.0, cov=[[0.5, 0.5], [0.5, 1.5]])

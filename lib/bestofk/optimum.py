@@ -107,6 +107,7 @@ def finite_average_best_k(T, *, std, cov):
 
     Notes
     -----
+    With t = T / (2 std^2): finite if 2 cov[0][1] + std^2 < 3 cov[1][1] / (t + 1).
     Each law enters with the weight E[w^2] / E[w]^2 of its own 1/k correction,
     not with weight one. A true answer is sufficient for a finite k*.
 
@@ -123,18 +124,13 @@ def finite_average_best_k(T, *, std, cov):
         raise ValueError("T must be > 0 here, got 0: at T = 0 the approach is of order 1 / k^2 (see extremes)")
     s2 = float(_checks.positive(std, "std")) ** 2
     cov = _covariance(cov)
-    with np.errstate(divide="ignore"):
-        tau = np.where(np.isinf(T), 0.0, 2 * s2 / T)
-    kappa = tau**2 / ((1 + tau) * (1 + 2 * tau))
-    room = 1 - 2 * kappa * cov[1, 1] / s2
+    t = T / (2 * s2)
+    room = 1 - 2 / ((t + 1) * (t + 2)) * cov[1, 1] / s2  # 1 - 2 kappa cov[1][1] / std^2
     if (room <= 0).any():
         raise ValueError(
             f"the 1/k correction has no average at T = {T.ravel()[np.argmax(room.ravel() <= 0)]} for "
             f"cov[1][1] = {cov[1, 1]} and std = {std}: raise T, or compute k* with average_best_k")
-    V_TR, V_RR = cov[0, 1] / room, cov[1, 1] / room
-    q, q2 = tau / (1 + tau), 2 * tau / (1 + 2 * tau)
-    rise = s2 * (q - q2) - 2 * (q2 - q) * V_TR + (q2**2 - q**2) * V_RR
-    return (rise > 0)[()]
+    return ((2 * cov[0, 1] + s2 < 3 * cov[1, 1] / (t + 1)) & np.isfinite(t))[()]
 
 
 def improves_from_above(T, *, loss, reward, prob=None):
