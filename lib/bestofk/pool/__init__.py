@@ -8,6 +8,8 @@ best k and T; the power law and its rivals; and a report card of the judge.
 from .choice import Optimum, optimum
 from .curves import Curve, Estimate, curve
 from .judging import JudgeReport, report
+from .piloting import Pilot, pilot
+from .regimes import Regimes, confusion, regimes
 from .scaling import PowerLaw, power_law
 from .subsets import reranked_loss
 from .voting import majority_vote
@@ -17,11 +19,16 @@ __all__ = [
     "Estimate",
     "JudgeReport",
     "Optimum",
+    "Pilot",
     "PowerLaw",
+    "Regimes",
+    "confusion",
     "curve",
     "majority_vote",
     "optimum",
+    "pilot",
     "power_law",
+    "regimes",
     "report",
     "reranked_loss",
 ]

@@ -132,7 +132,7 @@ def report(k, T, *, loss, reward, level=0.95, seed, resamples=1000):
     positive(T, "T")
     check_interval(level, resamples)
     pool = read_pool(loss, reward, k)
-    scored, unscored = _scored(pool, max(3, int(k.max())))
+    scored, unscored = scored_part(pool, max(3, int(k.max())))
     rng = np.random.default_rng(seed)
 
     def interval_of(values):
@@ -187,7 +187,7 @@ def report(k, T, *, loss, reward, level=0.95, seed, resamples=1000):
     )
 
 
-def _scored(pool, least):
+def scored_part(pool, least):
     """The pool of scored samples of the prompts with at least `least` of them, and the unscored share."""
     masks = [np.isfinite(row) for row in pool.reward]
     total = sum(int(mask.sum()) for mask in masks)
@@ -222,7 +222,7 @@ def _prompt_values(loss, reward, T):
         "first": loss[rows, top.argmax(axis=1)],
         "last": loss[rows, size - 1 - top[:, ::-1].argmax(axis=1)],
         "shared": (loss * top).sum(axis=1) / tied,
-        "turn": _turn(loss, reward, T),
+        "turn": prompt_turn(loss, reward, T),
     }
 
 
@@ -256,7 +256,7 @@ def _pooled_auroc(pool):
     return float(0.5 - surplus / untied[0] / 2)
 
 
-def _turn(loss, reward, T):
+def prompt_turn(loss, reward, T):
     """(E[w^2]/E[w]^2) (tilted loss at T/2 minus at T), one column a temperature."""
     columns = []
     for t in T:
