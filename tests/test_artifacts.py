@@ -88,6 +88,16 @@ def test_rows_in_any_order_become_tables_by_prompt_and_sample(root):
     assert run.manifest["class"] == "synthetic"
 
 
+def test_questions_come_in_the_order_of_the_prompts(root):
+    assert artifacts.load("toy", root=root).questions is None
+    asked = {f"p{i}": f"question {i}" for i in (2, 0, 1)}
+    replace(root, "questions.parquet", pa.table({"prompt_id": list(asked), "question": list(asked.values())}))
+    assert artifacts.load("toy", root=root).questions.tolist() == ["question 0", "question 1", "question 2"]
+    replace(root, "questions.parquet", pa.table({"prompt_id": ["p0", "p2"], "question": ["a", "b"]}))
+    with pytest.raises(ValueError, match="questions.parquet lacks the question of prompt 'p1'"):
+        artifacts.load("toy", root=root)
+
+
 def test_unreadable_answers_are_wrong_and_unreadable_scores_minus_infinity(root):
     run = artifacts.load("toy", root=root)
     assert run.answer[0, 0] is None and not run.correct[0, 0] and np.isnan(run.y[0, 0])

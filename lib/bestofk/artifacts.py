@@ -20,6 +20,7 @@ COLUMNS = {
     "completions.parquet": (
         "prompt_id", "sample_index", "answer", "correct", "y", "loss", "logprob", "tokens", "finish_reason", "seed",
     ),
+    "questions.parquet": ("prompt_id", "question"),
     "scores": ("prompt_id", "sample_index", "score", "parsed"),
 }  # fmt: skip
 
@@ -54,6 +55,8 @@ class Run:
         Judge name -> scores, higher is better; -inf where the judge gave no readable score.
     texts : object array or None
         The completions, where the run's licence lets them be published.
+    questions : array of str or None, shape (prompts,)
+        The questions, published with the texts.
     manifest : dict
     """
 
@@ -71,6 +74,7 @@ class Run:
     finish_reason: np.ndarray
     scores: dict
     texts: np.ndarray | None
+    questions: np.ndarray | None
     manifest: dict
 
     @property
@@ -152,6 +156,13 @@ def load(run, *, root=None):
     if "texts.parquet" in tables:
         texts = np.full(shape, None, dtype=object)
         texts.ravel()[_places(ids, tables["texts.parquet"], folder)[0]] = tables["texts.parquet"]["text"]
+    questions = None
+    if "questions.parquet" in tables:
+        asked = dict(zip(tables["questions.parquet"]["prompt_id"], tables["questions.parquet"]["question"]))
+        missing = [prompt for prompt in ids if prompt not in asked]
+        if missing:
+            raise ValueError(f"{folder / 'questions.parquet'} lacks the question of prompt {missing[0]!r}")
+        questions = np.array([asked[prompt] for prompt in ids], dtype=object)
     correct = grid["correct"].astype(bool)
     return Run(
         name=str(run),
@@ -168,6 +179,7 @@ def load(run, *, root=None):
         finish_reason=grid["finish_reason"],
         scores=dict(sorted(scores.items())),
         texts=texts,
+        questions=questions,
         manifest=manifest,
     )
 
