@@ -161,7 +161,7 @@ def load(run, *, root=None):
         asked = dict(zip(tables["questions.parquet"]["prompt_id"], tables["questions.parquet"]["question"]))
         missing = [prompt for prompt in ids if prompt not in asked]
         if missing:
-            raise ValueError(f"{folder / 'questions.parquet'} lacks the question of prompt {missing[0]!r}")
+            raise ValueError(f"{folder / 'questions.parquet'} lacks the question of prompt {str(missing[0])!r}")
         questions = np.array([asked[prompt] for prompt in ids], dtype=object)
     correct = grid["correct"].astype(bool)
     return Run(
