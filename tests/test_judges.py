@@ -743,6 +743,31 @@ def test_bad_runs_and_settings_are_one_sentence(tmp_path):
         judging.run(settings_for(directory, judge="length"))
 
 
+@pytest.mark.parametrize("content", ["", "[]", "{}"])
+def test_damaged_files_of_a_run_are_named_and_renewed(tmp_path, content):
+    from bestofk_runs import judging, publishing
+
+    directory = a_pool(tmp_path / "a")
+    judging.run(settings_for(directory, judge="length"))
+    for name in ("texts", "questions", "completions"):
+        path = directory / f"{name}.parquet"
+        whole = path.read_bytes()
+        path.write_text(content)
+        with pytest.raises(ValueError, match=f"{name}.parquet does not match its manifest: generate again"):
+            judging.run(settings_for(directory, judge="length"))
+        path.write_bytes(whole)
+    (folder,) = (directory / "work").glob("raw-length-*")
+    (folder / "model.json").write_text(content)
+    assert judging.run(settings_for(directory, judge="length"))["model"] is None
+    (directory / "manifest.json").write_text(content)
+    with pytest.raises(ValueError, match="manifest.json is damaged: generate and judge again"):
+        judging.run(settings_for(directory, judge="length"))
+    with pytest.raises(ValueError, match="manifest.json is damaged"):
+        publishing.copy("a", root=tmp_path, destination=tmp_path / "data")
+    publishing.publish_generation(directory, {}, {})
+    assert publishing.manifest_of(directory)["judges"] == {}
+
+
 def test_endpoint_failure_keeps_finished_shards(tmp_path, endpoint, monkeypatch):
     from bestofk_runs import judging
 

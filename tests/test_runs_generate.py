@@ -1,25 +1,19 @@
-"""generate.ipynb through papermill on the embedded model, killed and resumed.
-
-Opt in to twenty kills with ``BESTOFK_KILLS=20``.
-"""
+"""generate.ipynb through papermill on the embedded model; killed and resumed it is in test_runs_kills.py."""
 
 import json
 import os
-import random
-import signal
+import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("papermill")
 pytest.importorskip("transformers")
-psutil = pytest.importorskip("psutil")
 
 from bestofk import artifacts  # noqa: E402
-from bestofk_runs import engines, generate, parameters, run, shards, tasks  # noqa: E402
+from bestofk_runs import engines, generate, parameters, run, tasks  # noqa: E402
 
 NOTEBOOK = Path(__file__).parents[1] / "gpu_runs" / "generate.ipynb"
 SECRET = "hf_planted0123456789"
@@ -63,33 +57,14 @@ def start(root, out, name="small", **changes):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
-def kill(process):
-    """SIGKILL papermill and its kernel."""
-    try:
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return
-    for member in family:
-        try:
-            member.send_signal(signal.SIGKILL)
-        except psutil.NoSuchProcess:
-            pass
-    process.communicate()
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """An uninterrupted run: its root, its executed notebook, how long it took."""
+    """A whole run: its root, its executed notebook."""
     root = tmp_path_factory.mktemp("whole")
-    begin = time.monotonic()
     process = start(root, root / "out.ipynb")
     output = process.communicate(timeout=600)[0]
     assert process.returncode == 0, output[-3000:]
-    return root, (root / "out.ipynb").read_text(), time.monotonic() - begin
-
-
-def columns(pool):
-    return [pool.prompt_id, pool.correct, pool.answer, pool.tokens, pool.finish_reason, pool.texts, pool.logprob]
+    return root, (root / "out.ipynb").read_text()
 
 
 def test_the_run_is_complete_and_says_how_it_was_made(whole):
@@ -113,36 +88,12 @@ def test_the_run_is_complete_and_says_how_it_was_made(whole):
 
 
 def test_no_secret_and_no_environment_in_what_is_left_behind(whole):
-    root, notebook, _ = whole
+    root, notebook = whole
     assert SECRET not in notebook
     for file in root.rglob("*"):
         if file.is_file():
             assert SECRET.encode() not in file.read_bytes(), file
     assert os.path.expanduser("~") + os.sep not in (root / "small" / "manifest.json").read_text()
-
-
-def test_killed_at_random_moments_the_same_command_finishes_the_same_run(whole, tmp_path):
-    root, _, duration = whole
-    rng = random.Random()
-    seed = rng.randrange(10**6)
-    print("seed", seed)
-    rng.seed(seed)
-    folder, plan = tmp_path / "small" / "work" / "generate", shards.plan(range(6), 1)
-    for _ in range(int(os.environ.get("BESTOFK_KILLS", 2))):
-        before = {s.index: (folder / s.file).stat().st_mtime_ns for s in shards.finished(folder, plan)}
-        process = start(tmp_path, tmp_path / "out.ipynb")
-        time.sleep(rng.uniform(0, duration))
-        kill(process)
-        # what was finished is neither lost nor made again
-        assert all((folder / plan[i].file).stat().st_mtime_ns == stamp for i, stamp in before.items())
-    process = start(tmp_path, tmp_path / "out.ipynb")
-    output = process.communicate(timeout=600)[0]
-    assert process.returncode == 0, output[-3000:]
-    for mine, theirs in zip(
-        columns(artifacts.load("small", root=tmp_path)), columns(artifacts.load("small", root=root))
-    ):
-        assert (mine == theirs).all()
-    assert [f.name for f in tmp_path.rglob("*.tmp")] == []
 
 
 def test_a_misspelt_parameter_and_a_changed_one_are_refused(whole):
@@ -163,6 +114,20 @@ def test_a_finished_run_loads_no_model(whole, monkeypatch, capsys):
     before = json.loads((root / "small" / "manifest.json").read_text())["files"]
     generate.publish(settings, task, generate.pool(settings, task))
     assert json.loads((root / "small" / "manifest.json").read_text())["files"] == before
+
+
+def test_a_damaged_description_is_renewed_and_a_run_made_elsewhere_is_left_alone(whole, tmp_path):
+    root = whole[0]
+    settings = parameters.resolve(parameters.Generate, {**SMALL, "run": "small", "root": str(root)})
+    task = generate.prepare(settings)
+    description = root / "small" / "work" / "generate" / "model.json"
+    before = json.loads(description.read_text())
+    description.write_text("{")
+    assert generate.pool(settings, task).model == before == json.loads(description.read_text())
+    shutil.copytree(root / "small", tmp_path / "small", ignore=shutil.ignore_patterns("work"))
+    elsewhere = settings.model_copy(update={"root": str(tmp_path)})
+    with pytest.raises(ValueError, match="is a finished run that was not generated here: choose another run name"):
+        generate.pool(elsewhere, task)
 
 
 def test_seeds_depend_on_the_run_seed_and_the_prompt_only():

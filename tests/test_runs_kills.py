@@ -133,6 +133,11 @@ def whole_files(place):
     return {name: entry["sha256"] for name, entry in manifest["files"].items()}
 
 
+def shards_of(place):
+    """When each finished shard was written."""
+    return {str(f): f.stat().st_mtime_ns for f in place.glob("root/killed/work/*/[0-9]*.parquet")}
+
+
 def test_killed_in_every_phase_the_same_command_publishes_the_same_tables(params, tmp_path):
     seed = random.randrange(10**6)
     rng = random.Random(seed)
@@ -143,7 +148,10 @@ def test_killed_in_every_phase_the_same_command_publishes_the_same_tables(params
     for count in range(KILLS):
         place, phase = tmp_path / f"round{count // 3}", PHASES[count % 3]
         delay, kernel_too = rng.uniform(0, lasts[phase]), rng.random() < 0.5
+        before = shards_of(place)
         hit.append(Command(params, place).kill(phase, delay, kernel_too))
+        # what was finished is neither lost nor made again
+        assert before.items() <= shards_of(place).items()
         found = len(list(place.rglob(".*")))
         print(f"kill {count + 1}: {delay:.3f} s into {phase}{'' if kernel_too else ', kernel spared'};"
               f" hit {hit[-1]}; {found} temporary files", flush=True)  # fmt: skip

@@ -1,7 +1,6 @@
 """One pool of N samples a prompt: the steps of ``generate.ipynb``."""
 
 import hashlib
-import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -49,9 +48,11 @@ def pool(settings, task):
             "dtype": engines.resolve_dtype(settings.engine, settings.dtype),
         },
     }
-    folder = shards.open_phase(Path(settings.root) / settings.run, "generate", what)
+    directory = Path(settings.root) / settings.run
+    if (directory / "manifest.json").exists() and not (directory / "work" / "generate").exists():
+        raise ValueError(f"{directory} is a finished run that was not generated here: choose another run name")
+    folder = shards.open_phase(directory, "generate", what)
     plan = shards.plan(by_id, settings.shard_size)
-    description = folder / "model.json"
 
     @cache
     def engine():
@@ -93,9 +94,9 @@ def pool(settings, task):
         unit="completion",
         weight=settings.samples,
     )
-    if not description.exists():
+    if shards.read_description(folder) is None:
         engine()
-    return Made(folder, plan, json.loads(description.read_text()))
+    return Made(folder, plan, shards.read_description(folder))
 
 
 def prompt_seed(seed, prompt_id):

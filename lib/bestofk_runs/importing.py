@@ -182,7 +182,8 @@ def run(settings):
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     directory = Path(settings.root) / settings.run
     kept = identity(settings) | {"source": path.name}
-    shards.open_phase(directory, "import", {"parameters": kept, "file": digest})
+    begun = directory / "manifest.json"
+    shards.open_phase(directory, "import", {"parameters": kept, "file": digest}, unused=lambda _: not begun.exists())
     if (directory / "work" / "generate").exists():
         raise ValueError(f"run {settings.run!r} was made by generate.ipynb: choose another run name")
     table = generate.rows([problem.prompt_id for problem in problems], completions)

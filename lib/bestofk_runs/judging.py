@@ -5,7 +5,6 @@ noise alone, and the three likelihood kinds, share one pass. ``work/scores-<judg
 judge; its file appears in the run when everything is there.
 """
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,7 +12,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from . import judges, shards
+from . import judges, publishing, shards
 from .judges import likelihood, prompted, remote, rewards
 from .parameters import Name, Parameters, Part
 
@@ -141,22 +140,16 @@ def pool(directory):
     Raises
     ------
     ValueError
-        The run is not finished, or its texts were not kept.
+        The run is not finished, its texts were not kept, or a file is not what the manifest says.
     """
-    import pyarrow.parquet as pq
-
     directory = Path(directory)
     if not (directory / "manifest.json").is_file():
         raise ValueError(f"run {directory.name!r} is not finished (no manifest.json in {directory}): generate it first")
-    files = [directory / f"{name}.parquet" for name in ("questions", "texts", "completions")]
-    absent = [f.name for f in files if not f.is_file()]
-    if absent:
-        raise ValueError(f"run {directory.name!r} holds no {' and no '.join(absent)}, so a judge has nothing to read")
-    prompts, texts = pq.read_table(files[0]).to_pylist(), pq.read_table(files[1]).to_pylist()
+    prompts, texts, completions = (publishing.read_table(directory, name) for name in ("questions", "texts", "completions"))
     text = {(row["prompt_id"], row["sample_index"]): row["text"] for row in texts}
     columns = ("answer", "y", "logprob", "tokens", "finish_reason")
     groups = {p["prompt_id"]: ([], []) for p in prompts}
-    for row in pq.read_table(files[2], columns=["prompt_id", "sample_index", *columns]).to_pylist():
+    for row in completions:
         index, samples = groups[row["prompt_id"]]
         index.append(row["sample_index"])
         whole = text[row["prompt_id"], row["sample_index"]]
@@ -166,14 +159,12 @@ def pool(directory):
 
 def estimates(directory):
     """Median of the numbers that another finished run answers, by question."""
-    import pyarrow.parquet as pq
-
     directory = Path(directory)
     if not (directory / "manifest.json").is_file():
         raise ValueError(f"estimate_run {str(directory)!r} is not a finished run")
-    question = {p["prompt_id"]: p["question"] for p in pq.read_table(directory / "questions.parquet").to_pylist()}
+    question = {p["prompt_id"]: p["question"] for p in publishing.read_table(directory, "questions")}
     values = {}
-    for row in pq.read_table(directory / "completions.parquet", columns=["prompt_id", "y"]).to_pylist():
+    for row in publishing.read_table(directory, "completions"):
         if row["y"] is not None and np.isfinite(row["y"]):
             values.setdefault(question[row["prompt_id"]], []).append(row["y"])
     return {q: float(np.median(v)) for q, v in values.items()}
@@ -196,7 +187,6 @@ def run(settings):
     ValueError
         Bad settings, an unfinished run, or a judge of this name with other settings.
     """
-    from . import publishing
     from .engines import models
 
     check(settings)
@@ -221,7 +211,7 @@ def run(settings):
     part, parts = shards.parse_part(settings.shard)
     mine = plan[part::parts]
     make = None
-    if len(shards.finished(folder, mine)) < len(mine):
+    if len(shards.finished(folder, mine)) < len(mine) or shards.read_description(folder) is None:
         by_id = {item.prompt_id: (item, i, s) for item, i, s in items}
         make = _maker(settings, source, generated, by_id, proven=_proven(folder, shards.finished(folder, plan)))
         shards.write_description(folder, make.description)
@@ -233,7 +223,7 @@ def run(settings):
         "judge": settings.judge,
         "meaning": judges.KINDS[settings.judge],
         "settings": own,
-        "model": json.loads((folder / "model.json").read_text()),
+        "model": shards.read_description(folder),
         **account,
     }
     publishing.add_scores(directory, name, scores, record)

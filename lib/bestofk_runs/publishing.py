@@ -30,10 +30,41 @@ def manifest_of(directory):
     file = Path(directory) / "manifest.json"
     if not file.is_file():
         raise ValueError(f"{directory} holds no manifest.json, so it is not a complete run: generate it first")
+    found = _manifest(file)
+    if not found:
+        raise ValueError(f"{file} is damaged: generate and judge again with the same commands, which make nothing twice")
+    return found
+
+
+def _manifest(file):
+    """A manifest as a dict, empty where it is not there or damaged."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        raise ValueError(f"{file} is damaged: run the same command again to renew it") from None
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return {}
+    whole = isinstance(found, dict) and all(isinstance(found.get(name), dict) for name in ("files", "judges"))
+    return found if whole else {}
+
+
+def read_table(directory, name):
+    """Rows of a table of a complete run, published or not, as dicts.
+
+    Raises
+    ------
+    ValueError
+        It is not there, or not what the manifest says.
+    """
+    import pyarrow.parquet as pq
+
+    from .engines.models import sha256
+
+    manifest, path = manifest_of(directory), Path(directory) / f"{name}.parquet"
+    if not path.is_file():
+        raise ValueError(f"run {path.parent.name!r} holds no {path.name}, so a judge has nothing to read")
+    entry = {**manifest["files"], **manifest.get("unpublished", {})}.get(path.name)
+    if not entry or sha256(path) != entry["sha256"]:
+        raise ValueError(f"{path} does not match its manifest: generate again with the same command to renew it")
+    return pq.read_table(path).to_pylist()
 
 
 def publish_generation(directory, tables, record, *, unpublished=()):
@@ -52,7 +83,7 @@ def publish_generation(directory, tables, record, *, unpublished=()):
     """
     directory = Path(directory)
     with shards.explained(f"publishing {directory}"), _exclusive(directory):
-        old = manifest_of(directory) if (directory / "manifest.json").exists() else {}
+        old = _manifest(directory / "manifest.json")
         entries = {name: _write(directory / f"{name}.parquet", table) for name, table in tables.items()}
         files = {f"{name}.parquet": entry for name, entry in entries.items() if name not in unpublished}
         files |= {name: entry for name, entry in old.get("files", {}).items() if name.startswith("scores-")}

@@ -290,6 +290,14 @@ def write_description(folder, description):
         write_file(folder / "model.json", json.dumps(description).encode())
 
 
+def read_description(folder):
+    """What `write_description` wrote; None where it is not there, or damaged."""
+    try:
+        return json.loads((folder / "model.json").read_text()) or None
+    except (OSError, ValueError):
+        return None
+
+
 def write_table(path, table, metadata=None):
     """Write a parquet file whole or not at all."""
     import pyarrow as pa
@@ -327,6 +335,13 @@ def write_file(path, data):
         os.close(folder)
 
 
+class Failed(OSError):
+    """An operating-system error that says its sentence alone, without the number."""
+
+    def __str__(self):
+        return self.strerror
+
+
 @contextmanager
 def explained(doing):
     """Turn an operating-system error into one sentence that says what was being done."""
@@ -334,7 +349,7 @@ def explained(doing):
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise OSError(error.errno, f"{doing} failed: {reason}; what was finished is kept") from None
+        raise Failed(error.errno, f"{doing} failed: {reason}; what was finished is kept") from None
 
 
 def _lock(path, timeout=-1):

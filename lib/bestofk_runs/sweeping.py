@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, Field
 from bestofk import plotting
 from bestofk import pool as estimators
 
-from . import pools, reporting
+from . import pools, reporting, shards
 from .parameters import Parameters
 
 
@@ -344,11 +344,12 @@ def _even(x):
 def save(figure, swept, path):
     """Write the picture, and its numbers as CSV beside it; return both paths."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        figure.savefig(path)
-    except ValueError as error:
-        raise ValueError(f"cannot draw to {path}: {error}") from None
     numbers = path.with_suffix(".csv")
-    table(swept).to_csv(numbers, index=False)
+    with shards.explained(f"writing {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            figure.savefig(path)
+        except ValueError as error:
+            raise ValueError(f"cannot draw to {path}: {error}") from None
+        table(swept).to_csv(numbers, index=False)
     return path, numbers
