@@ -9,9 +9,9 @@ from .choice import Optimum, optimum
 from .curves import Curve, Estimate, curve
 from .judging import JudgeReport, report
 from .piloting import Pilot, pilot
-from .regimes import Regimes, confusion, regimes
 from .scaling import PowerLaw, power_law
 from .subsets import reranked_loss
+from .turning import Regimes, confusion, regimes
 from .voting import majority_vote
 
 __all__ = [

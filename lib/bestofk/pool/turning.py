@@ -102,7 +102,7 @@ def regimes(k, T, *, loss, reward, level=0.95, seed, resamples=1000):
 
 
 def confusion(cases):
-    """Count regimes: rows `PREDICTED`, columns `MEASURED`.
+    """Count regimes: predicted name -> measured name -> number of cases.
 
     Parameters
     ----------
@@ -111,10 +111,15 @@ def confusion(cases):
 
     Returns
     -------
-    ndarray of int, shape (3, 4)
+    dict of dict of int
+
+    Examples
+    --------
+    >>> confusion([])["rises"]
+    {'monotone': 0, 'finite': 0, 'harmful': 0, 'open': 0}
     """
-    table = np.zeros((len(PREDICTED), len(MEASURED)), dtype=int)
+    table = {predicted: dict.fromkeys(MEASURED, 0) for predicted in PREDICTED}
     for case in cases:
         for predicted, measured in zip(case.predicted, case.measured):
-            table[PREDICTED.index(predicted), MEASURED.index(measured)] += 1
+            table[predicted][measured] += 1
     return table
