@@ -105,6 +105,12 @@ def test_a_sample_does_not_depend_on_its_company(engine):
         assert [x.text for x in a] == [x.text for x in b] and [x.text for x in a[:3]] == [x.text for x in c]
 
 
+def test_to_the_last_bit_a_call_does_not_depend_on_the_one_before(engine):
+    first = engine.generate(PROMPTS[1:2], 8, max_tokens=6, seeds=[6])
+    engine.generate(PROMPTS[:1], 8, max_tokens=6, seeds=[5])
+    assert engine.generate(PROMPTS[1:2], 8, max_tokens=6, seeds=[6]) == first
+
+
 def test_first_tokens_have_the_models_frequencies(engine):
     n = 4000
     first = Counter(

@@ -286,6 +286,8 @@ def _maker(settings, source, generated, by_id, proven):
     def make(ids):
         rows = [(item, i, sample) for item, index, samples in map(by_id.get, ids) for i, sample in zip(index, samples)]
         items, index, samples = zip(*rows)
+        if scorer:
+            scorer.forget()
         start, before = time.monotonic(), (scorer.computed if scorer else 0)
         raw = judge(list(items), list(samples))
         seconds, positions = time.monotonic() - start, (scorer.computed if scorer else 0) - before

@@ -120,6 +120,10 @@ class Scorer:
         self._cache, self._cached = None, []
         _float32_head(self.model)
 
+    def forget(self):
+        """Drop the cached beginning: a shard's rounding must not depend on which one was judged before it."""
+        self._cache, self._cached = None, []
+
     def likelihood(self, prompts, completions):
         """Log-probabilities and entropies along completions.
 

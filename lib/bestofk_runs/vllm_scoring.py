@@ -19,6 +19,9 @@ class VllmScorer:
         self.max_length = engine.llm.llm_engine.model_config.max_model_len - 1  # one token is always generated
         self.computed = self.naive = 0
 
+    def forget(self):
+        """Nothing to do: vLLM decides what it caches."""
+
     def likelihood(self, prompts, completions):
         """Log-probabilities of the tokens of each completion, and nan for their entropies."""
         prompts = [prompts] * len(completions) if isinstance(prompts, str) else prompts

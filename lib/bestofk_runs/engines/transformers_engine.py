@@ -106,7 +106,7 @@ class TransformersEngine(Engine):
         list (a prompt) of lists (a sample) of `Completion`
         """
         group = max(1, MOST_NODES // (n * max_tokens))
-        out = []
+        out, self._cache = [], None  # rounding must not depend on what was asked before
         for start in range(0, len(prompts), group):
             ids = [self.encode(prompt) for prompt in prompts[start : start + group]]
             out += self._grow(
