@@ -162,11 +162,6 @@ def pade(k, T, *, loss, reward, prob=None, order):
     -------
     float or ndarray, shape batch + k.shape + T.shape
 
-    Raises
-    ------
-    ValueError
-        As in `series`.
-
     Examples
     --------
     >>> from bestofk import expansion, reranking
@@ -204,11 +199,6 @@ def mapped(k, T, *, loss, reward, prob=None, order):
     Returns
     -------
     float or ndarray, shape batch + k.shape + T.shape
-
-    Raises
-    ------
-    ValueError
-        As in `series`.
 
     Examples
     --------

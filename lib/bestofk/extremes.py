@@ -84,17 +84,14 @@ def small_ball_loss(k, *, constant, beta, correction, power, p=2, order=1):
 
     Parameters
     ----------
-    k : int or 1-D array of int
+    k, beta, p
+        As in `best_of_k_loss`.
     constant : float or array
         C > 0, (c_minus + c_plus) / (1 + beta) in the terms of `best_of_k_loss`.
-    beta : float or array
-        > -1.
     correction : float or array
         e, any sign (units: 1 / length**power).
     power : float or array
         > 0; 2 for a smooth symmetric density, 1 for a density with a slope on one side.
-    p : float or array
-        > 0.
     order : int
         Number of correction terms, >= 0; 0 is `best_of_k_loss`.
 
@@ -195,11 +192,8 @@ def misaligned_loss(k, *, c_minus, c_plus, beta, misspecification, slope=0.0):
 
     Parameters
     ----------
-    k : int or 1-D array of int
-    c_minus, c_plus : float or array
-        >= 0, not both 0.
-    beta : float or array
-        > -1.
+    k, c_minus, c_plus, beta
+        As in `best_of_k_loss`.
     misspecification : float or array
         D, in the units of the draw.
     slope : float or array
@@ -364,10 +358,8 @@ def heavy_tail_loss(k, *, std, squared_error):
     ----------
     k : int or 1-D array of int
         Large: the distance a* grows only as ``sqrt(2 log k)``.
-    std : float or array
-        Predictive standard deviation, the same for all inputs.
-    squared_error : float or array
-        V > std**2 / 2, the variance of ``mean - teacher`` over inputs.
+    std, squared_error : float or array
+        As in `averaged_loss`, with V > std**2 / 2.
 
     Returns
     -------

@@ -216,8 +216,8 @@ def average_best_k(T, *, std, cov):
     ----------
     T : float
         Selection temperature in [0, inf].
-    std : float
-    cov : array_like, shape (2, 2)
+    std, cov
+        As in `gaussian.generalization_error`, for one problem.
 
     Returns
     -------
@@ -306,6 +306,18 @@ def best_temperature(k, *, mean, std, teacher, reward):
 def average_best_temperature(k, *, std, cov):
     """Return T* of the loss averaged over inputs; see `best_temperature` and `gaussian.generalization_error`.
 
+    Parameters
+    ----------
+    k : int or 1-D array of int
+        Number of draws, >= 1.
+    std, cov
+        As in `gaussian.generalization_error`, for one problem.
+
+    Returns
+    -------
+    Optimum
+        ``at`` is T*, of the shape of `k`: 0 if best-of-k is best, inf if no selection is.
+
     Examples
     --------
     >>> float(average_best_temperature(8, std=1.0, cov=[[0.1, 0.1], [0.1, 0.1]]).at)
@@ -343,6 +355,7 @@ def high_temperature_best_k(T, *, mean, std, teacher, reward):
     T : float or 1-D array of float
         Selection temperature, > 0 and finite.
     mean, std, teacher, reward : float or array
+        The law, as in `gaussian.reranked_loss`.
 
     Returns
     -------
@@ -373,6 +386,13 @@ def high_temperature_best_k(T, *, mean, std, teacher, reward):
 
 def high_temperature_best_temperature(k, *, mean, std, teacher, reward):
     """Return T* as the second-order expansion in 1/T has it: 4 std^2 (1 - 2/k) C2 / C1.
+
+    Parameters
+    ----------
+    k : int or 1-D array of int
+        Number of draws, >= 1.
+    mean, std, teacher, reward : float or array
+        The law, as in `gaussian.reranked_loss`.
 
     Returns
     -------
