@@ -203,3 +203,14 @@ def test_the_default_root_is_the_checkout_then_the_environment(monkeypatch, root
     (tmp_path / "x" / "gpu_runs" / "data").mkdir(parents=True)
     with pytest.raises(ValueError, match="unknown run 'toy'"):
         artifacts.load("toy")
+
+
+def test_cards_say_what_the_manifest_says(root):
+    run = artifacts.load("toy", root=root)
+    card = artifacts.card(run)
+    assert card["pool"] == f"{PROMPTS} x {N}" and card["class"] == "synthetic" and card["judges"] == "index"
+    assert card["accuracy"] == f"{run.correct.mean():.3f}" and card["distinct"] == "not known"
+    lines = artifacts.cards([run, run]).splitlines()
+    assert len(lines) == len(card) + 1 and all(line.count("|") == 4 for line in lines)
+    with pytest.raises(ValueError, match="runs must hold at least one run"):
+        artifacts.cards([])

@@ -184,6 +184,61 @@ def load(run, *, root=None):
     )
 
 
+def card(run):
+    """What a run is, in a few words from its manifest.
+
+    Parameters
+    ----------
+    run : Run
+
+    Returns
+    -------
+    dict of str to str
+        "run", "class" (measured or synthetic), "generator", "task", "pool" (prompts x samples), "accuracy" of one sample,
+        "distinct" completions, "unreadable" answers, "cut off" completions, "judges", "made" (date) and "licence" of the
+        completions; "not known" where the manifest does not say.
+    """
+    made, summary = run.manifest, run.manifest.get("summary", {})
+    model, parameters = made.get("model") or {}, made.get("parameters", {})
+    sampling = parameters.get("sampling_temperature")
+    generator = model.get("id", "not known").split("/")[-1]
+    number = {
+        "distinct": summary.get("distinct_completions"),
+        "unreadable": summary.get("unreadable_answers"),
+        "cut off": summary.get("truncated"),
+    }
+    return {
+        "run": run.name,
+        "class": made.get("class", "not known"),
+        "generator": generator if sampling is None else f"{generator} at {sampling}",
+        "task": (made.get("data") or {}).get("name") or parameters.get("task") or "not known",
+        "pool": f"{run.shape[0]} x {run.shape[1]}",
+        "accuracy": f"{run.correct.mean():.3f}",
+        **{name: "not known" if value is None else f"{value:,}" for name, value in number.items()},
+        "judges": ", ".join(run.scores),
+        "made": made.get("finished", "not known")[:10],
+        "licence": (made.get("licences") or {}).get("completions", "not known"),
+    }
+
+
+def cards(runs):
+    """The cards of several runs as a Markdown table, a column a run.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+
+    Returns
+    -------
+    str
+    """
+    every = [card(run) for run in runs]
+    if not every:
+        raise ValueError("runs must hold at least one run, got none")
+    lines = ["| " + " | ".join([name, *(one[name] for one in every)]) + " |" for name in every[0]]
+    return "\n".join([lines[0], "|" + "---|" * (len(every) + 1), *lines[1:]])
+
+
 def _manifest(folder):
     file = folder / "manifest.json"
     try:
