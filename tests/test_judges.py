@@ -768,6 +768,24 @@ def test_damaged_files_of_a_run_are_named_and_renewed(tmp_path, content):
     assert publishing.manifest_of(directory)["judges"] == {}
 
 
+def test_the_notebook_sends_the_token_and_leaves_no_secret_behind(tmp_path, endpoint, assert_no_secret):
+    from pathlib import Path
+
+    import papermill
+
+    directory, heads = a_pool(tmp_path / "a"), []
+    endpoint.answer = lambda body, number, headers: heads.append(headers) or (200, b'{"score": 2}')
+    given = {
+        "run": "a", "root": str(tmp_path), "judge": "http", "http_url": endpoint.url, "progress": False,
+        "http_token_variable": "MY_JUDGE_TOKEN",
+    }  # fmt: skip
+    notebook = Path(__file__).parents[1] / "gpu_runs" / "judge.ipynb"
+    papermill.execute_notebook(notebook, tmp_path / "out.ipynb", parameters=given, progress_bar=False)
+    assert {head["Authorization"] for head in heads} == {"Bearer planted-bearer-42"}
+    assert scores_of(directory, "http")["score"] == [2.0] * 18
+    assert_no_secret(tmp_path, ["out.ipynb", "manifest.json", "identity.json", "scores-http.parquet"])
+
+
 def test_endpoint_failure_keeps_finished_shards(tmp_path, endpoint, monkeypatch):
     from bestofk_runs import judging
 

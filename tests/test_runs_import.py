@@ -190,9 +190,10 @@ def test_a_misspelt_parameter_is_refused():
         parameters.resolve(importing.ImportCompletions, {"complations": "x"})
 
 
-def test_the_notebook(tmp_path):
+def test_the_notebook(tmp_path, assert_no_secret):
     given = {"source": write(tmp_path / "made.jsonl", rows()), "root": str(tmp_path / "runs"), "run": "mine", **FIELDS}
     papermill.execute_notebook(NOTEBOOK, tmp_path / "out.ipynb", parameters=given, progress_bar=False)
     notebook = json.loads((tmp_path / "out.ipynb").read_text())
     assert "prompts: 4" in "".join(notebook["cells"][-1]["outputs"][0]["text"])
     assert artifacts.load("mine", root=tmp_path / "runs").shape == (4, 3)
+    assert_no_secret(tmp_path, ["out.ipynb", "manifest.json", "identity.json", "texts.parquet"])

@@ -162,6 +162,13 @@ def test_the_environment_record_names_no_machine_user_or_secret(monkeypatch):
         assert f'"{private}' not in text
 
 
+def test_a_path_that_the_user_gave_is_published_without_the_home_folder(root, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "someone"))
+    parameters = {"model": str(tmp_path / "someone" / "models" / "x")}
+    publishing.publish_generation(root / "toy", tables()[0], {"class": "synthetic", "parameters": parameters})
+    assert publishing.manifest_of(root / "toy")["parameters"]["model"] == "~/models/x"
+
+
 def test_the_command_line_explains_itself(root, tmp_path, capsys):
     publishing.main(["toy", "--root", str(root), "--to", str(tmp_path / "data")])
     assert "published" in capsys.readouterr().out

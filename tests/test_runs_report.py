@@ -131,7 +131,7 @@ def executed(tmp_path_factory):
     return folder
 
 
-def test_the_notebook_runs_and_its_page_needs_nothing_else(executed):
+def test_the_notebook_runs_and_its_page_needs_nothing_else(executed, assert_no_secret):
     notebook = json.loads((executed / "out.ipynb").read_text())
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
     assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
@@ -139,6 +139,7 @@ def test_the_notebook_runs_and_its_page_needs_nothing_else(executed):
     page = reporting.to_html(executed / "out.ipynb").read_text()
     assert "http" not in page.replace("http://www.w3.org", "") and "papermill" not in page
     assert "Judge <code>score</code> on mine.csv" in page and "What was missing" in page
+    assert_no_secret(executed, ["out.ipynb", "out.html"])
 
 
 def test_the_notebook_refuses_a_broken_pool(tmp_path):

@@ -235,7 +235,7 @@ def test_parameters_are_checked(given, message):
         sweeping.counts(Sweep(k_min=9, k_max=4), 64)
 
 
-def test_the_notebook_writes_the_numbers_beside_the_pictures(tmp_path):
+def test_the_notebook_writes_the_numbers_beside_the_pictures(tmp_path, assert_no_secret):
     path = stored_samples(tmp_path / "samples_x.jsonl")
     given = {
         "pool": str(path), "judge": "judge", "T": 2, "k_values": "1,3,6", "T_min": 0, "T_max": 4, "T_step": 2, "k": 6,
@@ -252,3 +252,4 @@ def test_the_notebook_writes_the_numbers_beside_the_pictures(tmp_path):
         tmp_path / "T.png"
     ).stat().st_size > 5000
     assert "rows repeat a prompt under another filter" in (tmp_path / "out.ipynb").read_text()
+    assert_no_secret(tmp_path, ["out.ipynb", "T.csv", "k.svg"])

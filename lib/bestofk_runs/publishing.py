@@ -116,7 +116,13 @@ def add_scores(directory, judge_name, table, record):
 def _renew(directory, manifest):
     manifest = {"schema": SCHEMA, "run": directory.name, **manifest}
     text = json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=False) + "\n"
-    shards.write_file(directory / "manifest.json", text.encode())
+    shards.write_file(directory / "manifest.json", _without_home(text).encode())
+
+
+def _without_home(text):
+    """`text` with the user's home folder, in paths that the user gave, written as ~."""
+    home = os.path.expanduser("~").rstrip("/")
+    return text.replace(f"{home}/", "~/") if home else text
 
 
 def _write(path, table):

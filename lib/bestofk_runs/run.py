@@ -7,6 +7,7 @@ copies the complete run to ``gpu_runs/data``. Killed? The same command goes on.
 
 import argparse
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,8 +36,9 @@ def steps(run, *, root, overrides=(), params=None):
         raise ValueError(f"no parameters for run {run!r} in {params}; known: {', '.join(sorted(known))}")
     commands = []
     for file in [first[0], *sorted(folder.glob("judge-*.yaml"))]:
-        notebook = HOME / f"{NOTEBOOKS[file.stem.split('-')[0]]}.ipynb"
-        command = [sys.executable, "-m", "papermill", "-f", str(file), str(notebook)]
+        # relative: papermill writes the notebook's path into what it executes
+        notebook = os.path.relpath(HOME / f"{NOTEBOOKS[file.stem.split('-')[0]]}.ipynb")
+        command = [sys.executable, "-m", "papermill", "-f", str(file), notebook]
         command += [str(Path(root) / run / f"{file.stem}.ipynb"), "--log-output", "--no-progress-bar"]
         for name, value in [("root", str(root)), *(overrides if file == first[0] else ())]:
             command += ["-p", name, value]
