@@ -92,6 +92,8 @@ def test_pilot_over_temperatures_agrees_with_a_slow_loop():
         assert np.isclose(found.promised["subsets"][draw], slow.min())
         finite = [[reranking.reranked_loss(int(size), t, loss=loss, reward=reward).mean() for t in T] for size in k]
         assert np.isclose(found.promised["replacement"][draw], np.min(finite))
+    only = pool.pilot(k, T, **data, samples=6, draws=3, methods=["subsets"], seed=np.random.default_rng(7))
+    assert list(only.regret) == ["subsets"] and np.array_equal(only.promised["subsets"], found.promised["subsets"])
     assert "power law" not in found.chosen_k and all((values >= 0).all() for values in found.regret.values())
 
 
@@ -151,6 +153,7 @@ def test_unscored_samples_are_left_out():
         (lambda d: pool.pilot([1, 2], 0, **d, samples=64, seed=0), ["samples", "64", "prompt 0"]),
         (lambda d: pool.pilot([1, 2], 0, **d, samples=1, seed=0), ["samples", "got 1"]),
         (lambda d: pool.pilot([1, 2], 0, **d, draws=0, seed=0), ["draws", "0"]),
+        (lambda d: pool.pilot([1, 2], 0, **d, methods=["guess"], seed=0), ["methods", "guess"]),
         (lambda d: pool.pilot([20, 30], 0, **d, seed=0), ["k must", "20"]),
         (lambda d: pool.regimes([1, 2], 0, **d, seed=0), ["T must be > 0", "0"]),
         (lambda d: pool.regimes([2, 4], 1, **d, seed=0), ["k must hold 1", "[2, 4]"]),

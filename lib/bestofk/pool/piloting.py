@@ -9,6 +9,7 @@ from .._checks import sample_count
 from ._input import Pool, counts_and_temperatures, read_pool
 from .subsets import subset_averages, tie_averaged
 
+METHODS = ("subsets", "replacement", "power law")
 FAR = 800.0  # an unscored sample is given a reward so many temperatures below the others
 
 
@@ -49,7 +50,7 @@ class Pilot:
     regret: dict
 
 
-def pilot(k, T, *, loss, reward, samples=16, draws=100, seed):
+def pilot(k, T, *, loss, reward, samples=16, draws=100, methods=METHODS, seed):
     """Choose the best k and T on small pilots of a pool, many times, and compare with the whole pool.
 
     A pilot keeps `samples` random samples of every prompt.
@@ -63,6 +64,8 @@ def pilot(k, T, *, loss, reward, samples=16, draws=100, seed):
         Samples of every prompt in a pilot, at least 2 and fewer than any prompt has.
     draws : int
         Number of pilots.
+    methods : sequence of str
+        Ways to choose, of `Pilot.chosen_k`'s; "power law" is passed over unless T = 0 is the only temperature.
     seed : int or numpy.random.Generator
 
     Returns
@@ -76,8 +79,8 @@ def pilot(k, T, *, loss, reward, samples=16, draws=100, seed):
 
     Notes
     -----
-    At T = 0 a hundred pilots of 600 prompts take a second or two. At other temperatures every pilot costs about
-    a millisecond a prompt and temperature.
+    At T = 0 a hundred pilots of 600 prompts take a second or two. At other temperatures "replacement" costs about
+    a millisecond a pilot, prompt and temperature.
 
     Examples
     --------
@@ -99,23 +102,28 @@ def pilot(k, T, *, loss, reward, samples=16, draws=100, seed):
         )
     if k.min() > samples:
         raise ValueError(f"k must hold a candidate that a pilot of {samples} samples can try, got {k.min()} and more")
+    unknown = [name for name in methods if name not in METHODS]
+    if unknown or not len(methods):
+        raise ValueError(f"methods must be some of {', '.join(METHODS)}, got {methods!r}")
+    methods = [name for name in methods if name != "power law" or T.max() == 0]
     rng = np.random.default_rng(seed)
     truth = subset_averages(pool, k, T).mean(axis=0)
-    methods = ["subsets", "replacement"] + (["power law"] if T.max() == 0 else [])
     chosen = {name: np.empty((draws, 2), dtype=int) for name in methods}
     promised = {name: np.empty(draws) for name in methods}
     reach = np.flatnonzero(k <= samples)
     for draw in range(draws):
         part = _drawn(pool, samples, rng)
-        table = {"subsets": subset_averages(part, k[reach], T).mean(axis=0), "replacement": _finite(part, k, T)}
-        for name, values in table.items():
-            i, j = np.unravel_index(values.argmin(), values.shape)
-            chosen[name][draw] = (reach[i] if name == "subsets" else i), j
-            promised[name][draw] = values[i, j]
+        near = subset_averages(part, k[reach], T).mean(axis=0)
+        i, j = np.unravel_index(near.argmin(), near.shape)
+        found = {"subsets": ((reach[i], j), near[i, j])}
+        if "replacement" in methods:
+            far = _finite(part, k, T)
+            i, j = np.unravel_index(far.argmin(), far.shape)
+            found["replacement"] = (i, j), far[i, j]
         if "power law" in methods:
-            chosen["power law"][draw], promised["power law"][draw] = _extrapolated(
-                k, reach, table["subsets"][:, 0], (chosen["subsets"][draw], promised["subsets"][draw])
-            )
+            found["power law"] = _extrapolated(k, reach, near[:, 0], found["subsets"])
+        for name in methods:
+            chosen[name][draw], promised[name][draw] = found[name]
     i, j = np.unravel_index(truth.argmin(), truth.shape)
     return Pilot(
         k=k,
