@@ -90,6 +90,22 @@ def test_the_perfect_judge_needs_no_score():
     np.testing.assert_array_equal(found.reward, CORRECT - 1.0)
 
 
+@pytest.mark.parametrize("loss, view", [("squared_error", float), ("squared_log_error", lambda x: np.log(1 + x))])
+def test_numeric_answers_are_graded_on_either_scale(tmp_path, loss, view):
+    from bestofk_runs import publishing
+    from test_artifacts import tables
+
+    (tmp_path / "toy").mkdir()
+    publishing.publish_generation(tmp_path / "toy", tables()[0], {"class": "synthetic"})
+    pool = pools.read(tmp_path / "toy", judge="perfect", loss=loss)
+    # answers 6 + p + i to gold 7, 8, 9; the first cannot be read
+    for p, row in zip("012", pool.loss):
+        expected = [(view(6.0 + int(p) + i) - view(7.0 + int(p))) ** 2 for i in range(p == "0", 4)]
+        np.testing.assert_allclose(row, expected[: len(row)])
+    with pytest.raises(ValueError, match="loss must be one of error, squared_error, squared_log_error, got 'rmse'"):
+        pools.read(tmp_path / "toy", loss="rmse")
+
+
 def test_unequal_counts_missing_scores_and_repeats_are_told():
     table = frame(score=[None, *SCORE.ravel()[1:]])
     found = pools.read(pd.concat([table, table.iloc[[5]], table.iloc[[4]].assign(prompt="short")]), samples=2)

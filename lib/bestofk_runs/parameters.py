@@ -15,8 +15,10 @@ PLAIN = (str, int, float, bool, list, tuple, dict, type(None))
 # names that Jupyter itself puts into a notebook
 JUPYTER = {"In", "Out"}
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Part = Annotated[str, Field(pattern=r"^\d+/\d+$")]
+NAME, PART = r"^[A-Za-z0-9][A-Za-z0-9._-]*$", r"^\d+/\d+$"
+Name = Annotated[str, Field(pattern=NAME)]
+Part = Annotated[str, Field(pattern=PART)]
+SAID = {NAME: "must begin with a letter or digit and hold only these, dots, dashes and underscores", PART: "must be i/n"}
 
 
 class Parameters(BaseModel):
@@ -83,7 +85,8 @@ def resolve(kind, namespace):
     except ValidationError as error:
         first = error.errors()[0]
         name = first["loc"][0] if first["loc"] else "parameters"
-        message = first["msg"][0].lower() + first["msg"][1:]
+        pattern = first.get("ctx", {}).get("pattern")
+        message = SAID.get(pattern) or first["msg"][0].lower() + first["msg"][1:]
         raise ValueError(f"parameter {name} = {values.get(name)!r}: {message}") from None
 
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from . import answers
+
 ALIASES = {
     "prompt": ("prompt", "prompt_id", "question_id", "problem_id", "doc_id", "task_id", "question", "problem", "id"),
     "sample": ("sample", "sample_index", "sample_id", "sample_idx", "completion_id"),
@@ -86,8 +88,9 @@ def read(source, *, judge=None, loss="error", columns=None, filter=None, limit=N
         Name of the judge: a scores file of a run, a column of a table, a field of an lm-eval row that lists one
         number a completion. Always there: ``perfect`` (knows the loss), and where lengths are known ``short``
         and ``long``. Needed where there is more than one.
-    loss : {'error', 'squared_error'}
-        For runs: 1 - correct, or (answer - gold)^2 of numeric answers.
+    loss : {'error', 'squared_error', 'squared_log_error'}
+        For runs: 1 - correct, or (answer - gold)^2 of numeric answers, or the same of sign(x) log(1 + |x|), which
+        grades by relative distance.
     columns : dict, optional
         For tables whose columns have other names: ``{"prompt": "qid", "correct": "ok"}``; keys prompt, sample,
         correct, loss, score.
@@ -121,8 +124,8 @@ def read(source, *, judge=None, loss="error", columns=None, filter=None, limit=N
     """
     if limit is not None and not limit > 0:
         raise ValueError(f"limit must be a share below 1 or a number of prompts, got {limit}")
-    if loss not in ("error", "squared_error"):
-        raise ValueError(f"loss must be error or squared_error, got {loss!r}")
+    if loss not in LOSSES:
+        raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
     if hasattr(source, "columns") and hasattr(source, "iloc"):
         raw = _table("the table", [(0, source)], list(source.columns), judge, columns or {})
     else:
@@ -197,6 +200,16 @@ def _suffix(path):
 
 # a run of ours
 
+LOSSES = {
+    "error": "error (1 - correct)",
+    "squared_error": "squared error of the number",
+    "squared_log_error": "squared error of sign(x) log(1 + |x|) of the number",
+}
+
+
+def _graded(x):
+    return np.sign(x) * np.log1p(np.abs(x))
+
 
 def _run(name, root, judge, loss):
     from bestofk import artifacts
@@ -205,14 +218,17 @@ def _run(name, root, judge, loss):
     prompts, size = run.shape
     lengths = run.tokens if (np.asarray(run.tokens, float) >= 0).all() else None
     losses = run.loss if loss == "error" else run.squared_error
+    if loss == "squared_log_error":
+        gold = np.array([answers.number(value) for value in run.gold], dtype=float)
+        losses = (_graded(run.y) - _graded(gold)[:, None]) ** 2
     judge = _judge(judge, list(run.scores), lengths is not None, f"run {name}")
     reward = _built_in(judge, losses, lengths)
     if reward is None:
         reward = np.where(np.isneginf(run.scores[judge]), np.nan, run.scores[judge])
     keep = np.isfinite(losses)
-    notes = [f"loss is the {'error (1 - correct)' if loss == 'error' else 'squared error of the number'}"]
+    notes = [f"loss is the {LOSSES[loss]}"]
     if not keep.any():
-        raise ValueError(f"run {name} has no numeric answers, so loss = 'squared_error' has no meaning for it")
+        raise ValueError(f"run {name} has no numeric answers, so loss = {loss!r} has no meaning for it")
     if not keep.all():
         notes.append(f"{_share(~keep)} have no number as an answer, so no squared error: left out")
     unreadable = np.array([answer is None for answer in run.answer.ravel()]).reshape(run.shape)
@@ -261,7 +277,6 @@ def _built_in(judge, loss, lengths):
 
 def _lm_eval(paths, judge, wanted):
     """One row a prompt and filter; the completions of all filters are the same and are read once."""
-    from . import answers
 
     seen, prompts, columns = {}, [], {name: [] for name in ("code", "loss", "reward", "unreadable", "row")}
     filters, repeats, texts = {}, 0, []

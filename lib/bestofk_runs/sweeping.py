@@ -40,7 +40,7 @@ class Sweep(Parameters):
     pool: str = ""
     samples_pattern: str | None = None
     judge: str | None = None
-    loss: Literal["error", "squared_error"] = "error"
+    loss: Literal["error", "squared_error", "squared_log_error"] = "error"
     columns: dict = {}
     filter: str | None = None
     limit: Annotated[float, Field(gt=0)] | None = None

