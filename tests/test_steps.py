@@ -57,7 +57,8 @@ GRADED = [  # text, answer, right answer, arithmetic, expression, conclusion
 def test_checks_of_hand_written_texts(text, answer, gold, arithmetic, expression, conclusion):
     found = steps.grade([[text]], [[answer]], [gold])
     assert found.readable.all()
-    assert (found.arithmetic[0, 0], found.expression[0, 0], found.conclusion[0, 0]) == (arithmetic, expression, conclusion)
+    checks = [table[0, 0] for table in (found.arithmetic, found.expression, found.conclusion)]
+    assert checks == [arithmetic, expression, conclusion]
     assert found.loss[0, 0] == pytest.approx(1 - (arithmetic + expression + conclusion) / 3, abs=1e-15)
 
 
@@ -75,7 +76,8 @@ def test_random_solutions_are_graded_as_they_were_made():
         shown = (a, b) if rng.random() < 0.5 else (a, b + 1)
         stated = shown[0] * shown[1] + (rng.random() < 0.5)
         answer = stated + 3 * (rng.random() < 0.5)
-        texts.append(f" {shown[0]} {rng.choice('*x×')} {shown[1]} = {stated}{rng.choice(['. ', '.', ' things. '])}#### {answer}")
+        times, end = rng.choice("*x×"), rng.choice([". ", ".", " things. "])
+        texts.append(f" {shown[0]} {times} {shown[1]} = {stated}{end}#### {answer}")
         answers.append(str(answer))
         checks = (stated == shown[0] * shown[1]) + (shown[1] == b) + (answer == stated)
         expected.append((str(a * b), 1 - checks / 3))
