@@ -54,16 +54,19 @@ def bare_transformers(engine, prompts, options):
     import torch
 
     torch.manual_seed(0)
-    count, end = 0, engine.tokenizer.eos_token_id
+    words = engine.tokenizer.convert_ids_to_tokens(range(len(engine.tokenizer)))
+    texts = enumerate(map(engine.tokenizer.convert_tokens_to_string, ([word] for word in words)))
+    ends = {engine.tokenizer.eos_token_id} | {token for token, text in texts if STOP in text}
+    count = 0
     for prompt in prompts:
         ids = torch.tensor([engine.encode(prompt)], device=engine.model.device)
         out = engine.model.generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=True, temperature=0.7, top_k=0,
-            num_return_sequences=options.samples, max_new_tokens=options.max_tokens, stop_strings=[STOP],
-            tokenizer=engine.tokenizer, pad_token_id=end,
+            num_return_sequences=options.samples, max_new_tokens=options.max_tokens, eos_token_id=sorted(ends),
+            pad_token_id=engine.tokenizer.eos_token_id,
         )  # fmt: skip
         for row in out[:, ids.shape[1] :].tolist():
-            count += row.index(end) + (STOP not in engine.tokenizer.decode(row)) if end in row else len(row)
+            count += next((i + 1 for i, token in enumerate(row) if token in ends), len(row))
     return count
 
 
