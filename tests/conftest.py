@@ -5,7 +5,11 @@ import os
 
 import pytest
 
-SECRETS = {"HF_TOKEN": "hf_planted0123456789", "MY_JUDGE_TOKEN": "planted-bearer-42", "AWS_SECRET_ACCESS_KEY": "planted/aws"}
+SECRETS = {
+    "HF_TOKEN": "hf_planted0123456789",
+    "MY_JUDGE_TOKEN": "planted-bearer-42",
+    "AWS_SECRET_ACCESS_KEY": "planted/aws",
+}
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,7 +22,7 @@ def planted():
 
 @pytest.fixture(scope="session")
 def assert_no_secret(planted):
-    """Look for the planted values in every file below a folder, and for the home folder in what is published or printed."""
+    """Look for the planted values in every file of a folder, and for the home folder in what is published or printed."""
 
     def look(folder, least):
         files = [file for file in folder.rglob("*") if file.is_file()]

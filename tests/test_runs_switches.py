@@ -11,8 +11,8 @@ GPU_RUNS = Path(__file__).resolve().parents[1] / "gpu_runs"
 NOTEBOOKS = {name.split("_")[0]: name for name in ("generate", "judge", "sweep", "report", "import_completions")}
 # every add_argument of compute_delta_vs_k.py and compute_delta_vs_T.py
 OFFICIAL = (
-    "T k_min k_max k_step k_values model_args tasks output_path limit yaml_path skip_lm_eval samples_pattern judge_model "
-    "plot_output epsilon seed samples_jsonl generate_samples k T_values T_min T_max T_step reward reward_api judge_mode"
+    "T k_min k_max k_step k_values model_args tasks output_path limit yaml_path skip_lm_eval samples_pattern "
+    "judge_model plot_output epsilon seed samples_jsonl generate_samples k T_values T_min T_max T_step reward reward_api judge_mode"
 ).split()
 
 

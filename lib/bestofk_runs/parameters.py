@@ -18,7 +18,10 @@ JUPYTER = {"In", "Out"}
 NAME, PART = r"^[A-Za-z0-9][A-Za-z0-9._-]*$", r"^\d+/\d+$"
 Name = Annotated[str, Field(pattern=NAME)]
 Part = Annotated[str, Field(pattern=PART)]
-SAID = {NAME: "must begin with a letter or digit and hold only these, dots, dashes and underscores", PART: "must be i/n"}
+SAID = {
+    NAME: "must begin with a letter or digit and hold only these, dots, dashes and underscores",
+    PART: "must be i/n, such as 0/4",
+}
 
 
 class Parameters(BaseModel):

@@ -32,7 +32,7 @@ def manifest_of(directory):
         raise ValueError(f"{directory} holds no manifest.json, so it is not a complete run: generate it first")
     found = _manifest(file)
     if not found:
-        raise ValueError(f"{file} is damaged: generate and judge again with the same commands, which make nothing twice")
+        raise ValueError(f"{file} is damaged: generate and judge again by the same commands, nothing is made twice")
     return found
 
 
