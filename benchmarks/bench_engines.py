@@ -5,7 +5,7 @@ The same prompts and settings each time: worked examples in front, n samples a p
 processor time (CPU); for the notebook, the processor time of papermill and its kernel less that of the same command
 for one token, so that start and loading are left out. On a busy machine trust the processor time.
 
-    python benchmarks/bench_engines.py [--engine transformers|vllm] [--model smollm2] [--prompts 2] [--samples 16]
+    python benchmarks/bench_engines.py [--engine transformers|vllm] [--model smollm2] [--prompts 1] [--samples 16]
 """
 
 import argparse
@@ -87,7 +87,7 @@ def main():
     parser.add_argument("--engine", choices=["transformers", "vllm"], help="default: each that is installed")
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--prompts", type=int, default=2)
+    parser.add_argument("--prompts", type=int, default=1)
     parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--max-tokens", type=int, default=16)
     options = parser.parse_args()
