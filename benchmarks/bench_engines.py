@@ -3,7 +3,7 @@
 The same prompts and settings each time: worked examples in front, n samples a prompt, stop at a newline. Bare means
 ``model.generate`` of transformers (n sequences returned), and ``LLM.generate`` of vLLM. Rates are by wall time and by
 processor time (CPU); for the notebook, the processor time of papermill and its kernel less that of the same command
-for one token, so that start and loading are left out. On a busy machine trust the processor time.
+for one token, so that start and loading are left out (nan where the difference is below a second). On a busy machine trust the processor time.
 
     python benchmarks/bench_engines.py [--engine transformers|vllm] [--model smollm2] [--prompts 1] [--samples 16]
 """
@@ -125,8 +125,8 @@ def bench(options):
 
     line("our engine, called directly", timed(ours), base)
     tokens, wall, cpu = through_notebook(options, options.prompts, options.samples, options.max_tokens)
-    start = through_notebook(options, options.prompts, 1, 1)[2]
-    line("generate.ipynb through papermill", (tokens, wall, cpu - start), base)
+    cpu -= through_notebook(options, options.prompts, 1, 1)[2]
+    line("generate.ipynb through papermill", (tokens, wall, cpu if cpu > 1 else float("nan")), base)
 
 
 def line(name, measured, base=None):
