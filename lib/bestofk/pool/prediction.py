@@ -100,7 +100,7 @@ class Confrontation:
         Mean over prompts of predicted minus measured, and the ends of its interval: prompts resampled,
         prediction and measurement together, so that the luck of both halves is covered. "wrong" is the
         gap of the predicted share of wrong answers.
-    optimum : Optimum
+    optimum : bestofk.pool.Optimum
         Best k and t of the measured table, with their confidence sets; its `T` is t.
     """
 
