@@ -177,3 +177,23 @@ def test_what_cannot_be_loaded_is_refused_before_anything_heavy(engine_name, mod
 def test_a_directory_without_a_model(tmp_path):
     with pytest.raises(ValueError, match="without config.json"):
         engines.check("transformers", str(tmp_path))
+
+
+@pytest.mark.parametrize("wanted", [True, False, None])
+def test_start_token_as_the_gguf_file_says(wanted, tmp_path):
+    from gguf import GGUFWriter
+    from transformers import AutoTokenizer
+
+    file = tmp_path / "header.gguf"
+    writer = GGUFWriter(file, "gemma3")
+    if wanted is not None:
+        writer.add_add_bos_token(wanted)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    tokenizer = AutoTokenizer.from_pretrained(models.resolve("smollm2").path)
+    plain = tokenizer("Two and two").input_ids
+    models._keep_start_token(tokenizer, file)
+    tokenizer.save_pretrained(tmp_path)
+    found = AutoTokenizer.from_pretrained(tmp_path)("Two and two").input_ids
+    assert found == ([tokenizer.bos_token_id] if wanted else []) + plain
