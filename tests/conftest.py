@@ -1,4 +1,4 @@
-"""Every test runs with secrets in its environment; what runs leave behind must not hold them."""
+"""Fixtures of several files: planted secrets, which no run may leave behind, and a headless browser with the built book."""
 
 import json
 import os
@@ -36,3 +36,26 @@ def assert_no_secret(planted):
         assert {file.name for file in files} >= set(least)
 
     return look
+
+
+@pytest.fixture(scope="session")
+def book():
+    """The built book's folder, or a skip that says how to build it."""
+    import chromium as browser  # tests/browser/chromium.py
+
+    folder = browser.book_folder()
+    if not (folder / "index.html").exists():
+        pytest.skip(f"no built book in {folder}: run `make book`, or set BOOK_HTML")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless browser, or a skip that says how to get one."""
+    import chromium as browser
+
+    reason = browser.missing()
+    if reason:
+        pytest.skip(reason)
+    with browser.opened() as opened:
+        yield opened
