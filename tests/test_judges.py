@@ -712,6 +712,21 @@ def test_plain_judges_and_nulls(tmp_path):
     assert max(scores_of(directory, "length")["score"]) == 1 + max(map(len, TEXTS))
 
 
+def test_the_run_of_an_estimate_is_looked_for_here_and_then_among_the_published(tmp_path):
+    from bestofk_runs import judging
+
+    published = a_pool(tmp_path / "published" / "b")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judging.publishing, "DATA", tmp_path / "published")
+        directory = a_pool(tmp_path / "a")
+        judging.run(settings_for(directory, judge="numeric", estimate_run="b"))
+        assert judging._where("b", tmp_path) == published
+        nearer = a_pool(tmp_path / "b")
+        assert judging._where("b", tmp_path) == nearer
+        with pytest.raises(ValueError, match="estimate_run .*c' is not a finished run"):
+            judging.run(settings_for(directory, judge="numeric", estimate_run="c", judge_name="other"))
+
+
 def test_a_judge_never_sees_the_gold_answer(tmp_path):
     from dataclasses import fields
 

@@ -157,6 +157,12 @@ def pool(directory):
     return [(judges.Item(p["prompt_id"], p["question"], p["prompt"]), *groups[p["prompt_id"]]) for p in prompts]
 
 
+def _where(run, root):
+    """Folder of another run: `run` as a path, else the run of that name under `root`, else the published one."""
+    places = [Path(run), Path(root) / run, publishing.DATA / run]
+    return next((place for place in places if (place / "manifest.json").is_file()), places[1])
+
+
 def estimates(directory):
     """Median of the numbers that another finished run answers, by question."""
     directory = Path(directory)
@@ -329,10 +335,9 @@ def _load(settings, source, generated, proven):
 
     kind = settings.judge
     if kind == "numeric":
-        directory = Path(settings.estimate_run)
         return judges.load(
             kind,
-            estimates=estimates(directory if directory.is_dir() else Path(settings.root) / settings.estimate_run),
+            estimates=estimates(_where(settings.estimate_run, settings.root)),
             **{name: getattr(settings, name) for name in ("estimate_noise", "estimate_seed", "scale")},
         ), None
     if kind == "http":
