@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bestofk import frozen
+
 from . import answers
 
 ALIASES = {
@@ -207,10 +209,6 @@ LOSSES = {
 }
 
 
-def _graded(x):
-    return np.sign(x) * np.log1p(np.abs(x))
-
-
 def _run(name, root, judge, loss):
     from bestofk import artifacts
 
@@ -220,7 +218,7 @@ def _run(name, root, judge, loss):
     losses = run.loss if loss == "error" else run.squared_error
     if loss == "squared_log_error":
         gold = np.array([answers.number(value) for value in run.gold], dtype=float)
-        losses = (_graded(run.y) - _graded(gold)[:, None]) ** 2
+        losses = (frozen.view(run.y, "log") - frozen.view(gold, "log")[:, None]) ** 2
     judge = _judge(judge, list(run.scores), lengths is not None, f"run {name}")
     reward = _built_in(judge, losses, lengths)
     if reward is None:

@@ -4,6 +4,8 @@ import hashlib
 
 import numpy as np
 
+from bestofk import frozen
+
 from . import Verdict, missing, pairs
 
 
@@ -75,7 +77,9 @@ def numeric(*, estimates, estimate_noise=0.0, estimate_seed=0, scale="linear"):
         raise ValueError(f"scale must be linear or log, got {scale!r}")
     if not (np.isfinite(estimate_noise) and estimate_noise >= 0):
         raise ValueError(f"estimate_noise must be a finite number >= 0, got {estimate_noise!r}")
-    view = _signed_log if scale == "log" else float
+
+    def view(y):
+        return float(frozen.view(y, scale))
 
     def target(question):
         mu = estimates.get(question)
@@ -96,7 +100,3 @@ def _numeric(y, mu, view):
     if mu is None or y is None or not np.isfinite(y):
         return missing("missing")
     return Verdict(-float((view(y) - mu) ** 2))
-
-
-def _signed_log(y):
-    return float(np.sign(y) * np.log1p(abs(y)))
