@@ -65,6 +65,20 @@ def test_sums_are_right_distinct_and_grow_by_digits():
         assert len(set(asked)) == len(asked)
 
 
+def test_estimates_show_rounding_and_ask_for_the_product():
+    sizes = {1: (2, 1), 2: (2, 2), 3: (3, 2), 4: (3, 3)}
+    for p in tasks.load("estimates", limit=200).problems:
+        *shown, (a, b) = re.findall(r"has (\d+) boxes\. Each box holds (\d+) ", p.prompt)
+        assert (len(a), len(b)) == sizes[p.difficulty] and int(p.gold) == int(a) * int(b) and (a, b) not in shown
+        worked = re.findall(r"About (\d+) \* (\d+) = (\d+)\. #### (\d+)\n", p.prompt)
+        assert len(worked) == len(shown) == 4
+        for (c, d), (near_c, near_d, product, answer) in zip(shown, worked):
+            assert int(product) == int(answer) == int(near_c) * int(near_d)
+            for exact, near in ((c, near_c), (d, near_d)):
+                unit = 10 ** (len(exact) - 1)
+                assert int(near) % unit == 0 and abs(int(near) - int(exact)) <= unit / 2
+
+
 def test_without_worked_examples_a_file_asks_for_a_boxed_answer(tmp_path):
     (tmp_path / "mine.jsonl").write_text('{"question": "1+1?", "answer": "2"}\n')
     prompt = tasks.load(str(tmp_path / "mine.jsonl"), examples=0).problems[0].prompt

@@ -24,6 +24,9 @@ BOXES = {
 # difficulty -> digits of both terms; the sum is asked for, and how far off an answer is counts
 SUMS = {1: 1, 2: 2, 3: 3, 4: 4}
 
+# difficulty -> digits of both factors; about how much their product is, and how far off an answer is counts
+ESTIMATES = {1: (2, 1), 2: (2, 2), 3: (3, 2), 4: (3, 3)}
+
 FEW_SHOT = "Question: {question}\nAnswer:"
 ZERO_SHOT = "{question}\nReason step by step, and put the final answer into \\boxed{{}}."
 
@@ -80,7 +83,7 @@ def load(name_or_file, *, limit=None, seed=0, examples=4):
     Parameters
     ----------
     name_or_file : str
-        ``boxes`` or ``sums`` (generated, four difficulties), ``gsm8k`` (its test set, from the hub),
+        ``boxes``, ``sums`` or ``estimates`` (generated, four difficulties), ``gsm8k`` (its test set, from the hub),
         ``gsm8k:FILE.jsonl`` (the same from a local file), or a ``.jsonl`` file with
         ``question`` and ``answer`` a line (optional ``id``, ``difficulty``).
     limit : int, optional
@@ -122,8 +125,8 @@ def _generated(family, limit, seed, examples):
         pairs = operands(level)
         rng.shuffle(pairs)
         shots = "".join(
-            f"Question: {question}\nAnswer: {worked} #### {answer}\n\n"
-            for question, worked, answer in (write(rng, a, b) for a, b in pairs[:examples])
+            f"Question: {question}\nAnswer: {worked}\n\n"
+            for question, worked, _ in (write(rng, a, b) for a, b in pairs[:examples])
         )
         wanted = limit // len(levels) + (position < limit % len(levels))
         for i, (a, b) in enumerate(pairs[4 : 4 + wanted]):
@@ -148,7 +151,8 @@ def _box_pairs(level):
 
 
 def _box(rng, boxes, items):
-    return _box_question(rng, boxes, items), f"{boxes} * {items} = {boxes * items}.", boxes * items
+    product = boxes * items
+    return _box_question(rng, boxes, items), f"{boxes} * {items} = {product}. #### {product}", product
 
 
 def _box_question(rng, boxes, items):
@@ -167,11 +171,36 @@ def _sum_pairs(level):
 def _sum(rng, a, b):
     name, thing = rng.choice(NAMES), rng.choice(THINGS)
     question = f"{name} has {a} {thing} and gets {b} more. How many {thing} does {name} have now?"
-    return question, f"{a} + {b} = {a + b}.", a + b
+    return question, f"{a} + {b} = {a + b}. #### {a + b}", a + b
 
 
-# name -> (difficulties, operands of a difficulty, (rng, a, b) -> question, worked answer, answer)
-FAMILIES = {"boxes": (BOXES, _box_pairs, _box), "sums": (SUMS, _sum_pairs, _sum)}
+def _estimate_pairs(level):
+    ranges = [range(2 if digits == 1 else 10 ** (digits - 1) + 1, 10**digits) for digits in ESTIMATES[level]]
+    rng = random.Random(f"estimates {level}")
+    return list(dict.fromkeys(tuple(map(rng.choice, ranges)) for _ in range(10_000)))
+
+
+def _estimate(rng, a, b):
+    """The worked example rounds both factors to one digit; what is right is the product itself."""
+    name, thing = rng.choice(NAMES), rng.choice(THINGS)
+    question = f"{name} has {a} boxes. Each box holds {b} {thing}. About how many {thing} does {name} have?"
+    near_a, near_b = _one_digit(a), _one_digit(b)
+    about = near_a * near_b
+    return question, f"About {near_a} * {near_b} = {about}. #### {about}", a * b
+
+
+def _one_digit(number):
+    """Round to one significant digit, halves up."""
+    unit = 10 ** (len(str(number)) - 1)
+    return (2 * number + unit) // (2 * unit) * unit
+
+
+# name -> (difficulties, operands of a difficulty, (rng, a, b) -> question, worked answer, right answer)
+FAMILIES = {
+    "boxes": (BOXES, _box_pairs, _box),
+    "sums": (SUMS, _sum_pairs, _sum),
+    "estimates": (ESTIMATES, _estimate_pairs, _estimate),
+}
 
 
 def _gsm8k_from_hub(limit, examples):
