@@ -7,10 +7,9 @@
    at equal error, and error at equal time.
 3. One pool for every k and T against regenerating per k, in completions and
    judge calls, for the default sweeps of the paper's official code (commit 444b53c).
-4. 100,000 prompts x 64 samples (with --large): memory stays flat.
+4. 100,000 prompts x 64 samples: memory stays flat.
 """
 
-import argparse
 import tracemalloc
 from time import perf_counter
 
@@ -98,12 +97,8 @@ def large(rng):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--large", action="store_true", help="also 100,000 prompts (several minutes)")
     generator = np.random.default_rng(0)
-    arguments = parser.parse_args()
     gsm8k_sized(generator)
     against_random_subsets(generator)
     against_regenerating()
-    if arguments.large:
-        large(generator)
+    large(generator)

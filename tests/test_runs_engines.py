@@ -179,6 +179,13 @@ def test_a_directory_without_a_model(tmp_path):
         engines.check("transformers", str(tmp_path))
 
 
+def test_pickled_weights_are_not_read(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+    with pytest.raises(ValueError, match=r"no \*.safetensors file; pickled weights"):
+        engines.check("transformers", str(tmp_path))
+
+
 @pytest.mark.parametrize("wanted", [True, False, None])
 def test_start_token_as_the_gguf_file_says(wanted, tmp_path):
     from gguf import GGUFWriter

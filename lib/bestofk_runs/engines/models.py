@@ -78,6 +78,11 @@ def check(model):
     if Path(model).is_dir():
         if not (Path(model) / "config.json").is_file():
             raise ValueError(f"model {model!r} is a directory without config.json, so it holds no model")
+        if not any(Path(model).glob("*.safetensors")):
+            raise ValueError(
+                f"model {model!r} holds no *.safetensors file; pickled weights (.bin) are not read: "
+                "save it again with save_pretrained(folder, safe_serialization=True)"
+            )
         return
     looks_local = model.startswith((".", "/", "~")) or model.count("/") != 1 or model.endswith("/")
     if looks_local or not re.fullmatch(r"[\w.-]+/[\w.-]+", model):
@@ -98,7 +103,7 @@ def resolve(model, *, revision=None):
     if Path(model).is_dir():
         digest = hashlib.sha256()
         for file in sorted(Path(model).iterdir()):
-            if file.suffix in (".safetensors", ".json", ".gguf", ".bin"):
+            if file.suffix in (".safetensors", ".json"):
                 digest.update(f"{file.name} {sha256(file)}\n".encode())
         return Source(
             model, model, Path(model).name, None, digest.hexdigest(), None, "sha256 over the files of a directory"

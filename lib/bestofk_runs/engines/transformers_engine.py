@@ -43,7 +43,7 @@ class TransformersEngine(Engine):
         kwargs = {"revision": source.revision, "trust_remote_code": trust_remote_code}
         self.tokenizer = AutoTokenizer.from_pretrained(source.path, **kwargs)
         self.model = AutoModelForCausalLM.from_pretrained(
-            source.path, dtype=getattr(torch, self.dtype), attn_implementation="sdpa", **kwargs
+            source.path, dtype=getattr(torch, self.dtype), attn_implementation="sdpa", use_safetensors=True, **kwargs
         )
         self.model.to(self.device).eval()
         _widen_head(self.model)

@@ -32,6 +32,7 @@ class VllmEngine(Engine):
             max_model_len = max_model_len or 2048
         from vllm import LLM
 
+        options = {"load_format": "safetensors", **options}  # no pickled weights
         self.source = source
         self.device = "cpu" if on_cpu else "cuda"
         self.dtype = dtype
