@@ -12,7 +12,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
 from . import publishing, shards
+from .engines import models
 
 HOME = Path(__file__).resolve().parents[2] / "gpu_runs"
 NOTEBOOKS = {"generate": "generate", "import": "import_completions", "judge": "judge"}
@@ -26,7 +29,7 @@ def steps(run, *, root, overrides=(), params=None):
     Raises
     ------
     ValueError
-        No parameters of that name; the known ones are listed.
+        No parameters of that name (the known ones are listed), or a step needs a model that is not there.
     """
     params = Path(params or HOME / "params")
     folder = params / run
@@ -36,6 +39,12 @@ def steps(run, *, root, overrides=(), params=None):
         raise ValueError(f"no parameters for run {run!r} in {params}; known: {', '.join(sorted(known))}")
     commands = []
     for file in [first[0], *sorted(folder.glob("judge-*.yaml"))]:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if model := settings.get("judge_model") or settings.get("model"):
+            try:
+                models.check(model)
+            except ValueError as error:
+                raise ValueError(f"{file.name} of run {run!r}: {error}") from None
         # relative: papermill writes the notebook's path into what it executes
         notebook = os.path.relpath(HOME / f"{NOTEBOOKS[file.stem.split('-')[0]]}.ipynb")
         command = [sys.executable, "-m", "papermill", "-f", str(file), notebook]
