@@ -1,4 +1,4 @@
-"""Fixtures of several files: planted secrets, which no run may leave behind, and a headless browser with the built book."""
+"""Fixtures of several files: planted secrets, which no run may leave behind, a tiny model, a browser with the built book."""
 
 import json
 import os
@@ -36,6 +36,30 @@ def assert_no_secret(planted):
         assert {file.name for file in files} >= set(least)
 
     return look
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory):
+    """A random-weight Llama with the embedded model's tokenizer, as a directory; read it, do not change it."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    from bestofk_runs.engines import models
+
+    try:
+        source = models.resolve("smollm2")
+    except ValueError as error:
+        pytest.skip(str(error))
+    folder = tmp_path_factory.mktemp("tiny")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(source.path)
+    torch.manual_seed(3)
+    config = transformers.LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=1024, tie_word_embeddings=True, initializer_range=0.6,
+        bos_token_id=1, eos_token_id=2, pad_token_id=2,
+    )  # fmt: skip
+    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ pass over the whole text and no cache; it shares the random numbers only.
 """
 
 import math
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -20,28 +21,8 @@ PROMPTS = ["Tom has 3 boxes.", "Tom has 4 boxes. How", "A b", "Tom has 3 boxes. 
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A random-weight Llama with the embedded model's tokenizer, as a directory."""
-    try:
-        source = models.resolve("smollm2")
-    except ValueError as error:
-        pytest.skip(str(error))
-    folder = tmp_path_factory.mktemp("tiny")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(source.path)
-    torch.manual_seed(3)
-    config = transformers.LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=256, tie_word_embeddings=True, initializer_range=0.6,
-        bos_token_id=1, eos_token_id=2, pad_token_id=2,
-    )  # fmt: skip
-    transformers.LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def engine(tiny):
-    return engines.load("transformers", str(tiny), dtype="float32", device="cpu")
+def engine(tiny_llama):
+    return engines.load("transformers", str(tiny_llama), dtype="float32", device="cpu")
 
 
 def naive(engine, prompt, seed, *, temperature, top_p, max_tokens):
@@ -135,22 +116,22 @@ def test_stop_strings_end_a_completion_and_are_left_out(engine):
             assert c.finish_reason == "stop" and c.tokens <= before.tokens
 
 
-def test_bfloat16_keeps_the_head_in_float32(tiny, engine):
-    low = engines.load("transformers", str(tiny), dtype="bfloat16", device="cpu")
+def test_bfloat16_keeps_the_head_in_float32(tiny_llama, engine):
+    low = engines.load("transformers", str(tiny_llama), dtype="bfloat16", device="cpu")
     assert low.model.get_output_embeddings().weight.dtype == torch.float32
     a = low.generate(PROMPTS, 4, sampling_temperature=0, max_tokens=3, seeds=[0] * 4)
     assert all(math.isfinite(c.logprob) for cs in a for c in cs)
     assert engine.describe()["dtype"] == "float32" and low.describe()["dtype"] == "bfloat16"
 
 
-def test_describe_names_the_weights(tiny, engine):
+def test_describe_names_the_weights(tiny_llama, engine, tmp_path):
     d = engine.describe()
-    assert len(d["sha256"]) == 64 and d["id"] == tiny.name and d["revision"] is None
+    assert len(d["sha256"]) == 64 and d["id"] == tiny_llama.name and d["revision"] is None
     assert d["parameters"] == sum(p.numel() for p in engine.model.parameters())
-    again = models.resolve(str(tiny))
-    assert again.sha256 == d["sha256"]
-    (tiny / "config.json").write_text((tiny / "config.json").read_text() + "\n")
-    assert models.resolve(str(tiny)).sha256 != d["sha256"]
+    other = shutil.copytree(tiny_llama, tmp_path / "other")
+    assert models.resolve(str(other)).sha256 == d["sha256"]
+    (other / "config.json").write_text((other / "config.json").read_text() + "\n")
+    assert models.resolve(str(other)).sha256 != d["sha256"]
 
 
 def test_chat_goes_through_the_template(engine):

@@ -18,14 +18,11 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("papermill")
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
 psutil = pytest.importorskip("psutil")
 yaml = pytest.importorskip("yaml")
 
 from bestofk import artifacts  # noqa: E402
 from bestofk_runs import publishing, shards  # noqa: E402
-from bestofk_runs.engines import models  # noqa: E402
 from test_artifacts import tables  # noqa: E402
 
 KILLS = int(os.environ.get("BESTOFK_KILLS", 3))
@@ -34,27 +31,14 @@ PHASES = ("generate", "judge", "publish")
 
 
 @pytest.fixture(scope="module")
-def params(tmp_path_factory):
+def params(tmp_path_factory, tiny_llama):
     """Parameters of a run of a tiny random model, and of one judge."""
-    try:
-        source = models.resolve("smollm2")
-    except ValueError as error:
-        pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("params")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(source.path)
-    torch.manual_seed(3)
-    config = transformers.LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=1024, tie_word_embeddings=True, initializer_range=0.6,
-        bos_token_id=1, eos_token_id=2, pad_token_id=2,
-    )  # fmt: skip
-    transformers.LlamaForCausalLM(config).save_pretrained(folder / "model")
-    tokenizer.save_pretrained(folder / "model")
     common = {"run": "killed", "progress": False, "shard_size": 1}
     size = {"limit": 8, "samples": 8, "max_tokens": 12} if FULL else {"limit": 4, "samples": 4, "max_tokens": 6}
-    judge = {"judge": "loglik", "judge_model": str(folder / "model")} if FULL else {"judge": "length"}
+    judge = {"judge": "loglik", "judge_model": str(tiny_llama)} if FULL else {"judge": "length"}
     (folder / "killed").mkdir()
-    generate = common | {"model": str(folder / "model"), "dtype": "float32"} | size
+    generate = common | {"model": str(tiny_llama), "dtype": "float32"} | size
     (folder / "killed" / "generate.yaml").write_text(yaml.safe_dump(generate))
     (folder / "killed" / "judge-it.yaml").write_text(yaml.safe_dump(common | judge | {"judge_name": "it"}))
     return folder
