@@ -1,5 +1,6 @@
 """Gaussian predictive, quadratic judge: against mpmath, simulation, closed forms and symmetries."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -394,3 +395,18 @@ def test_bad_covariance(change, words):
 def test_bad_crossover():
     with pytest.raises(ValueError, match="scaled.*0"):
         crossover(0)
+
+
+def test_stored_official_simulation():
+    """The simulation at the official size (builder in its manifest) against the exact curve, and whole."""
+    file = Path(__file__).parents[1] / "book" / "simulations" / "official-figure.csv"
+    made = json.loads(file.with_suffix(".json").read_text())
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == made["sha256"][file.name]
+    c, k, mean, error = np.loadtxt(file, delimiter=",", skiprows=1).T
+    V, s2 = made["trained model"]["V / sigma^2"], made["trained model"]["s^2 / sigma^2"]
+    T = 2 * made["parameters"]["temperature / (2 sigma^2)"]
+    for judge in made["parameters"]["c"]:
+        at = c == judge
+        cov = V * np.array([[1, 1 + judge], [1 + judge, (1 + judge) ** 2]])
+        exact = generalization_error(k[at].astype(int), T, std=s2**0.5, cov=cov)
+        assert at.sum() == 99 and np.all(np.abs(mean[at] - exact) < 5 * error[at])
