@@ -16,7 +16,7 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[2]
-WATCHED = ("lib/bestofk", "gpu_runs/data")
+WATCHED = ("lib/bestofk", "gpu_runs/data", "book/simulations")
 GLUED_FROM_ELSEWHERE = re.compile(r"\{glue:\w*\}`[^`]*\.ipynb::")
 
 
