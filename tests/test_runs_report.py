@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 import papermill
 import pytest
 
+from bestofk import artifacts
 from bestofk_runs import parameters, pools, reporting
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / "gpu_runs" / "report.ipynb"
@@ -66,6 +68,85 @@ def test_the_numbers_are_the_pools(known):
     assert findings.perfect[-1] == pytest.approx(best, abs=1e-12)
     top = np.mean([loss[score.argmax()] for loss, score in zip(findings.pool.loss, findings.pool.reward, strict=True)])
     assert findings.harm.value == pytest.approx(top - error, abs=1e-12)
+
+
+def test_a_set_without_one_sample_and_a_gain_that_holds_zero_are_said():
+    findings = reporting.analyse(pools.read("qwen2.5-0.5b-gsm8k", judge="short"))
+    held = findings.choice.k[findings.choice.k_set[:, 0]]
+    assert held.min() == 3 and held.max() == 16 and findings.choice.over_one_sample.low < 0
+    said, advice = reporting.verdict(findings), reporting.advice(findings)
+    assert said.startswith("**Whether `short` helps cannot be told from these 200 prompts.**")
+    assert "The set excludes one sample (it holds k = 3 to 16), the gain on the other half does not exclude zero" in said
+    assert said.endswith(" points): too few prompts.") and "within what other prompts" not in said
+    assert "- **k = 1** until more prompts decide" in advice and "(the set of k is 3 to 16)" in advice
+    assert "cannot be told from it" not in advice
+
+
+def test_all_samples_are_worse_only_if_the_set_and_the_paired_gain_say_so():
+    findings = reporting.analyse(pools.read("gemma3-sums", judge="stored"))
+    choice = findings.choice
+    assert not choice.k_set[-1, list(choice.T).index(choice.best[1])] and choice.over_most_samples.low < 0
+    said = reporting.verdict(findings)
+    assert "worse with" not in said and reporting.regime(findings) == "helpful"
+    assert "with all 64 samples it is 74.8%, and whether that differs cannot be told: the set of k excludes 64" in said
+    assert "the gain over all 64 samples does not exclude zero" in said
+    assert "falls as k" not in reporting.numbers(findings)
+
+
+def published():
+    """The first prompts and samples of every published run with every judge of it."""
+    for name in artifacts.known():
+        run = artifacts.load(name)
+        part = np.s_[:60, :24]
+        scores = {judge: values[part] for judge, values in run.scores.items()} | {"perfect": -run.loss[part]}
+        for judge, reward in scores.items():
+            loss = run.loss[part]
+            yield pools.Pool(name, "a run", judge, list(run.prompt_id[:60]), loss, reward, loss < 0, loss.shape[1], ())
+
+
+def test_the_sentences_agree_with_the_sets_on_every_published_run():
+    seen = set()
+    for pool in published():
+        findings = reporting.analyse(pool, k=[1, 2, 4, 8, pool.N], T=[0, reporting.spread(pool) / 2], resamples=200)
+        seen.add(agree(findings))
+    assert seen >= {"helpful", "harmful", "blind"}
+
+
+def agree(findings):
+    """Assert that verdict and advice say what the sets and intervals say; return the regime."""
+    choice, kind = findings.choice, reporting.regime(findings)
+    said, advice = reporting.verdict(findings), reporting.advice(findings)
+    held = choice.k_set[:, list(choice.T).index(choice.best[1])]
+    gain, most = choice.over_one_sample, choice.over_most_samples
+    k = reporting.recommended(findings)[0]
+    assert (" helps." in said or " helps, up" in said) == (k > 1) == (gain.low > 0 and choice.best[0] > 1)
+    assert ("worse with" in said) == (k > 1 and not held[-1] and most.low > 0)
+    if k > 1 and k < choice.k.max():
+        agreed = held[-1] == (most.low <= 0 <= most.high)
+        assert ("whether that differs cannot be told" in said) == (not agreed and "worse with" not in said)
+    assert ("excludes one sample" in said) == (not held[0] and gain.low <= 0)
+    assert ("still holds one sample" in said) == (held[0] and gain.low > 0)
+    assert "cheapest of these is k = 1." not in advice
+    assert "No gain" not in said or (held[0] and gain.low <= 0 and kind == "blind")
+    for low, high in re.findall(r"(\d+) to (\d+) cannot be told from it", advice.split("**T")[0]):
+        assert held[list(choice.k).index(k)] and choice.k[held].max() == int(high) and int(low) in choice.k[held]
+    return kind
+
+
+def test_ranges_show_their_gaps():
+    k = np.array([1, 2, 3, 4, 6, 8])
+    held = np.array([True, False, True, True, True, False])
+    assert reporting._held(k, held) == "1, 3 to 6"
+
+
+def test_a_gain_is_not_denied_where_the_set_still_holds_one_sample(known):
+    kind, findings = known
+    held = np.ones_like(findings.choice.k_set)
+    wide = replace(findings, choice=replace(findings.choice, k_set=held))
+    assert agree(wide) in (kind, "helpful")
+    if kind in ("helpful", "finite"):
+        assert "The set still holds one sample (k = 1 to 16)" in reporting.verdict(wide)
+        assert "From k = 1 on" not in reporting.verdict(wide)
 
 
 def test_the_verdict_without_flagged_prompts():

@@ -154,15 +154,16 @@ def _clean(pool, choice, same):
 def regime(findings):
     """One of ``harmful``, ``finite``, ``helpful``, ``blind``.
 
-    finite: selecting helps, and N samples are outside the confidence set of k*.
-    helpful: selecting helps, and N samples were not shown to be worse. harmful: no
-    setting was shown to help, and best-of-N is worse than a random sample. blind:
-    neither gain nor harm was shown.
+    finite: selecting helps, N samples are outside the confidence set of k*, and the
+    cross-fitted gain over N samples excludes zero. helpful: selecting helps, and N
+    samples were not shown to be worse in both ways. harmful: no setting was shown to
+    help, and best-of-N is worse than a random sample. blind: neither gain nor harm was
+    shown.
     """
     choice = findings.choice
-    most = int(choice.k.argmax())
     if choice.over_one_sample.low > 0 and choice.best[0] > 1:
-        return "helpful" if choice.k_set[most, list(choice.T).index(choice.best[1])] else "finite"
+        worse = not _k_set(findings)[choice.k.argmax()] and choice.over_most_samples.low > 0
+        return "finite" if worse else "helpful"
     return "harmful" if findings.harm.low > 0 else "blind"
 
 
@@ -183,25 +184,66 @@ def verdict(findings):
         _number(findings, value)
         for value in (findings.random.value, choice.mean.min(), _at(choice, N, choice.T.min()), _at(choice, N, T))
     )
-    kind = regime(findings)
+    kind, unsure = regime(findings), disagreement(findings)
     if kind == "harmful":
-        return f"**Do not select with {judge}: it does harm.** A random answer has {loss} {random}, best of {N} {hard}."
-    if kind == "blind":
-        return (
-            f"**No gain from {judge} was shown on these {len(pool.prompt)} prompts.** A random answer has {loss} "
-            f"{random}, the best setting tried {chosen}, within what other prompts could give."
-        )
-    if kind == "finite":
+        said = f"**Do not select with {judge}: it does harm.** A random answer has {loss} {random}, best of {N} {hard}."
+    elif kind == "blind":
+        on = f"these {len(pool.prompt)} prompts"
+        head = f"Whether {judge} helps cannot be told from {on}." if unsure else f"No gain from {judge} was shown on {on}."
+        within = "" if unsure else ", within what other prompts could give"
+        said = f"**{head}** A random answer has {loss} {random}, the best setting tried {chosen}{within}."
+    elif kind == "finite":
         best_of_all = "" if T == choice.T.min() else f" (best of {N}: {hard})"
-        return (
+        said = (
             f"**{judge} helps, up to a point.** At k = {k} the {loss} falls from {random} to {chosen}; with all {N} "
             f"samples it is {all_samples}, worse with {choice.level:.0%} confidence{best_of_all}."
         )
-    if k == N:
-        more = ", and more samples than this pool has may help further."
     else:
-        more = f". From k = {_k_range(findings)[0]} on, more samples make no difference that these prompts can show."
-    return f"**{judge} helps.** The {loss} falls from {random} to {chosen} at k = {k}{more}"
+        said = f"**{judge} helps.** The {loss} falls from {random} to {chosen} at k = {k}{_more(findings, all_samples)}"
+    return f"{said} {unsure}".rstrip()
+
+
+def disagreement(findings):
+    """What to say where the set of k and the gain over one sample do not agree on k = 1; empty where they do."""
+    choice = findings.choice
+    gain, held = choice.over_one_sample, _k_set(findings)
+    shown, one = gain.low > 0, held[choice.k.argmin()]
+    number = _gain(findings, gain)
+    if one and shown:
+        return (
+            f"The set still holds one sample (k = {_held(choice.k, held)}), the gain on the other half excludes zero "
+            f"({number}): too few prompts for a narrower set."
+        )
+    if not one and not shown:
+        zero = "does not exclude zero" if gain.high >= 0 else "is below zero"
+        return (
+            f"The set excludes one sample (it holds k = {_held(choice.k, held)}{_at_T(choice)}), the gain on the other "
+            f"half {zero} ({number}): too few prompts."
+        )
+    if not shown and findings.harm.high < 0:
+        return (
+            f"Best of {choice.k.max()} is better than a random answer, the gain of a setting chosen on the other half "
+            f"does not exclude zero ({number}): too few prompts."
+        )
+    return ""
+
+
+def _more(findings, all_samples):
+    """What more samples than the best k do, where they were not shown to be worse."""
+    choice = findings.choice
+    N, held, gain = choice.k.max(), _k_set(findings), choice.over_most_samples
+    if choice.best[0] == N:
+        return ", and more samples than this pool has may help further."
+    if held[-1] and gain.low <= 0 <= gain.high:
+        least = choice.k[held].min()
+        if held[0] or not held[choice.k >= least].all():
+            return f"; {_held(choice.k, held)} cannot be told from it."
+        return f". From k = {least} on, more samples make no difference that these prompts can show."
+    zero = "does not exclude zero" if gain.low <= 0 <= gain.high else "excludes zero"
+    return (
+        f"; with all {N} samples it is {all_samples}, and whether that differs cannot be told: the set of k "
+        f"{'holds' if held[-1] else 'excludes'} {N}, the gain over all {N} samples {zero} ({_gain(findings, gain)})."
+    )
 
 
 def advice(findings):
@@ -209,17 +251,21 @@ def advice(findings):
     choice, kind = findings.choice, regime(findings)
     k, T = recommended(findings)
     N = choice.k.max()
-    low, high = _k_range(findings)
+    held = _k_set(findings)
+    low, range_of_k = choice.k[held].min(), _held(choice.k, held)
     over = f"{choice.level:.0%} interval over prompts"
     lines = []
     if kind in ("harmful", "blind"):
-        unsure = f" (k up to {high} cannot be told from it)" if kind == "blind" and high > 1 else ""
-        lines.append(f"- **k = 1**: take one answer and spend the judge's cost elsewhere{unsure}.")
+        undecided = " until more prompts decide" if disagreement(findings) else ""
+        unsure = "" if low > 1 or held.sum() == 1 else f"{range_of_k} cannot be told from it{_at_T(choice)}"
+        unsure = f"the set of k is {range_of_k}{_at_T(choice)}" if undecided else unsure
+        unsure = f" ({unsure})" if unsure and (kind == "blind" or undecided) else ""
+        lines.append(f"- **k = 1**{undecided}: take one answer and spend the judge's cost elsewhere{unsure}.")
     else:
-        set_of_k = "" if low == high else f"; {low} to {high} cannot be told from it"
-        cheapest = f" The cheapest of these is k = {low}." if low < k else ""
-        allowed = choice.T[choice.T_set[list(choice.k).index(k)]]
-        set_of_T = "" if len(allowed) == 1 else f"; {allowed.min():g} to {allowed.max():g} cannot be told from it"
+        set_of_k = "" if held.sum() == 1 else f"; {range_of_k} cannot be told from it"
+        cheapest = f" The cheapest of these is k = {low}." if 1 < low < k else ""
+        allowed = choice.T_set[list(choice.k).index(k)]
+        set_of_T = "" if allowed.sum() == 1 else f"; {_held(choice.T, allowed)} cannot be told from it"
         rule = "keep the highest score" if T == 0 else "draw one answer by exp(score / T)"
         lines.append(f"- **k = {k}** samples{set_of_k}.{cheapest}")
         lines.append(f"- **T = {T:g}**: {rule}{set_of_T}. (Scores of one prompt spread by about {findings.unit:g}.)")
@@ -276,7 +322,7 @@ def numbers(findings):
         rows.append(("Tokens of a sample", f"{pool.tokens:,.0f}", cost))
     if isinstance(power, str):
         rows.append(("Power law in k", "none", power))
-    elif regime(findings) == "helpful":
+    elif regime(findings) == "helpful" and _k_set(findings)[-1]:
         ahead = max(power.wins, key=power.wins.get)
         sure = "clearly" if power.wins[ahead] >= power.level else f"not clearly, {power.wins[ahead]:.0%} of resamples"
         rows.append(
@@ -397,11 +443,21 @@ def reading(findings):
     return "The judge's first choice cannot be told from a random sample."
 
 
-def _k_range(findings):
+def _k_set(findings):
+    """Which k are in the confidence set at the best T."""
     choice = findings.choice
-    j = list(choice.T).index(choice.best[1])
-    allowed = choice.k[choice.k_set[:, j]]
-    return int(allowed.min()), int(allowed.max())
+    return choice.k_set[:, list(choice.T).index(choice.best[1])]
+
+
+def _held(candidates, held):
+    """The candidates that a set holds, in words: neighbours as a range, gaps as commas."""
+    place = np.flatnonzero(held)
+    runs = np.split(candidates[place], np.flatnonzero(np.diff(place) > 1) + 1)
+    return ", ".join(f"{run[0]:g}" if len(run) == 1 else f"{run[0]:g} to {run[-1]:g}" for run in runs)
+
+
+def _at_T(choice):
+    return "" if choice.best[1] == choice.T.min() else f" at T = {choice.best[1]:g}"
 
 
 def _at(choice, k, T):
