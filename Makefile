@@ -51,9 +51,9 @@ notebooks: $(VENV)/book  ## execute the chapters again and store them in house f
 llm: $(VENV)/test  ## the whole path at a small size: fetch the model, generate, judge, publish to scratch
 	python -m bestofk_runs.run demo --engine auto --to gpu_runs/scratch/published
 
-run: $(VENV)/test  ## make a published run again: make run RUN=smollm2-arithmetic
+run: $(VENV)/test  ## make a published run again: make run RUN=smollm2-arithmetic [ARGS="-p NAME VALUE"]
 	@test -n "$(RUN)" || { echo "name the run: make run RUN=<name>, one of: $(notdir $(wildcard gpu_runs/params/*))"; exit 1; }
-	python -m bestofk_runs.run $(RUN)
+	python -m bestofk_runs.run $(RUN) $(ARGS)
 
 # vLLM's CPU build lives in an environment of its own: it brings packages that the CPU build of torch cannot load
 VLLM := $(CURDIR)/.venv-vllm/bin/python

@@ -121,12 +121,13 @@ def test_a_changed_or_truncated_file_is_refused(root, name):
     path = root / "toy" / name
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    with pytest.raises(ValueError, match=f"{name} does not match its manifest"):
+    way_out = "restore it from git, or make it again: make run RUN=toy$"
+    with pytest.raises(ValueError, match=f"{name} does not match its manifest .sha256 .*: {way_out}"):
         artifacts.load("toy", root=root)
     path.write_bytes(data)
     artifacts.load("toy", root=root)
     path.unlink()
-    with pytest.raises(ValueError, match=f"{name} is missing"):
+    with pytest.raises(ValueError, match=f"{name} is missing, but the manifest names it: {way_out}"):
         artifacts.load("toy", root=root)
 
 
@@ -138,7 +139,7 @@ def test_a_damaged_file_with_a_matching_hash_is_refused(root):
     manifest = json.loads((root / "toy" / "manifest.json").read_text())
     manifest["files"]["completions.parquet"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     (root / "toy" / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match="completions.parquet is damaged"):
+    with pytest.raises(ValueError, match="completions.parquet is damaged, .*: restore it from git, or .* make run RUN=toy$"):
         artifacts.load("toy", root=root)
 
 
@@ -147,7 +148,7 @@ def test_a_damaged_file_with_a_matching_hash_is_refused(root):
 )
 def test_a_damaged_manifest_is_refused(root, text):
     (root / "toy" / "manifest.json").write_text(text)
-    with pytest.raises(ValueError, match="manifest.json is damaged"):
+    with pytest.raises(ValueError, match="manifest.json is damaged, .*: restore it from git, or .* make run RUN=toy$"):
         artifacts.load("toy", root=root)
 
 

@@ -155,6 +155,44 @@ def test_what_cannot_be_loaded_is_refused_before_anything_heavy(engine_name, mod
         engines.check(engine_name, model)
 
 
+def test_a_relative_directory_that_is_not_there_is_named(monkeypatch, tmp_path):
+    from types import SimpleNamespace
+
+    from bestofk_runs import generate, parameters
+    from bestofk_runs.judges import rewards
+
+    def offline(*given, **options):
+        raise OSError("no connection to the hub\nmore about it")
+
+    for place in ("huggingface_hub.hf_hub_download", "transformers.AutoTokenizer.from_pretrained"):
+        monkeypatch.setattr(place, offline)
+    given = {"run": "r", "root": str(tmp_path), "model": "models/llama", "revision": "abc"}
+    settings = parameters.resolve(parameters.Generate, given)
+    said = "^model 'models/llama' is no directory here, and could not be loaded as a hub id: no connection to the hub$"
+    with pytest.raises(ValueError, match=said):
+        generate.pool(settings, generate.prepare(settings))
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match=said):
+        engines.load("transformers", "models/llama", revision="abc")
+    with pytest.raises(ValueError, match=said):
+        rewards.RewardModel(SimpleNamespace(path="models/llama", name="models/llama", revision="abc"), "prm")
+
+
+def test_a_directory_that_cannot_be_loaded_is_no_hub_id(tmp_path):
+    source = models.Source("x", str(tmp_path), "x", None, "0" * 64, None)
+    models.reach(source)
+    with pytest.raises(OSError, match="^disk$"), models.explained(source):
+        raise OSError("disk")
+
+
+def test_a_revision_of_what_has_none_is_refused(tiny_llama):
+    said = "^revision = 'abc' has no effect on model '{}', {}: leave revision out, or give a hub id as the model$"
+    for model, kind in (("smollm2", "an embedded model"), (str(tiny_llama), "a directory")):
+        for refuses in (engines.load, engines.check):
+            with pytest.raises(ValueError, match=said.format(model, kind)):
+                refuses("transformers", model, revision="abc")
+
+
 def test_a_directory_without_a_model(tmp_path):
     with pytest.raises(ValueError, match="without config.json"):
         engines.check("transformers", str(tmp_path))

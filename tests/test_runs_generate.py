@@ -164,6 +164,9 @@ def test_the_driver_knows_its_runs(tmp_path):
     )
     with pytest.raises(ValueError, match="no parameters for run 'demx'.*known: .*demo"):
         run.steps("demx", root=tmp_path)
+    (tmp_path / "mine" / "judge-yes.yaml").write_text("judge_model: smollm2\nrevision: abc")
+    with pytest.raises(ValueError, match="judge-yes.yaml of run 'mine': revision = 'abc' has no effect"):
+        run.steps("mine", root=tmp_path, params=tmp_path)
     (tmp_path / "mine" / "judge-yes.yaml").write_text("judge_model: ./gone")
     with pytest.raises(ValueError, match="judge-yes.yaml of run 'mine': model './gone' is neither"):
         run.steps("mine", root=tmp_path, params=tmp_path)

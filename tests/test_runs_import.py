@@ -185,6 +185,39 @@ def test_unequal_counts_are_cut_only_when_asked(tmp_path):
     assert "1 of 4 questions have fewer than 2 completions: left out" in summary["gaps"]
 
 
+def test_an_empty_source_names_the_parameter_and_where_the_file_is_from():
+    way = 'give the file to import, as -p source PATH, or make run RUN=NAME ARGS="-p source PATH"'
+    with pytest.raises(ValueError, match=f"^parameter source = '': {way}$"):
+        importing.run(importing.ImportCompletions())
+    recorded = importing.ImportCompletions(source="gone.jsonl", origin="example.org/file", origin_revision="2e304a5")
+    known = "it comes from example.org/file, at revision 2e304a5"
+    with pytest.raises(ValueError, match=f"^parameter source = 'gone.jsonl': there is no such file; {way}; {known}$"):
+        importing.run(recorded)
+
+
+def test_an_unknown_run_is_not_judged_and_the_known_ones_are_named(tmp_path):
+    importing.run(settings(tmp_path))
+    with pytest.raises(ValueError, match="^run 'mime' is not finished .*generate it first, or .* those in .* are: mine$"):
+        judging.run(judging.Judge(run="mime", root=str(tmp_path / "runs"), judge="length"))
+    with pytest.raises(ValueError, match="those in .* are: none$"):
+        judging.run(judging.Judge(run="mine", root=str(tmp_path), judge="length"))
+
+
+def test_a_judge_model_that_is_not_there_leaves_nothing_behind(tmp_path, monkeypatch):
+    def offline(*given, **options):
+        raise OSError("no connection to the hub\nmore about it")
+
+    importing.run(settings(tmp_path))
+    before = sorted((tmp_path / "runs" / "mine").rglob("*"))
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", offline)
+    asked = {"run": "mine", "root": str(tmp_path / "runs"), "judge": "loglik", "revision": "abc"}
+    with pytest.raises(ValueError, match="^model 'models/llama' is no directory here, .* hub id: no connection to the hub$"):
+        judging.run(judging.Judge(judge_model="models/llama", **asked))
+    with pytest.raises(ValueError, match="^revision = 'abc' has no effect on model 'smollm2'"):
+        judging.run(judging.Judge(**asked))
+    assert sorted((tmp_path / "runs" / "mine").rglob("*")) == before
+
+
 def test_a_misspelt_parameter_is_refused():
     with pytest.raises(ValueError, match="unknown parameter complations .did you mean completions"):
         parameters.resolve(importing.ImportCompletions, {"complations": "x"})

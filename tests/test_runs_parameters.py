@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("pydantic")
 
-from bestofk_runs import parameters, shards  # noqa: E402
+from bestofk_runs import parameters, reporting, shards  # noqa: E402
 
 
 def resolve(**values):
@@ -49,13 +49,21 @@ def test_papermill_strings_are_read():
         ("samples", 0), ("samples", 2.5), ("samples", "many"), ("limit", -1), ("sampling_temperature", -0.1),
         ("sampling_temperature", float("nan")), ("top_p", 0), ("top_p", 1.1), ("max_tokens", 0), ("engine", "llamacpp"),
         ("dtype", "int4"), ("shard", "1"), ("run", "../x"), ("run", ""), ("seed", -1),
-        ("stop", "\n"), ("progress", "maybe"),
+        ("stop", "\n"), ("progress", "maybe"), ("samples", True), ("top_p", True), ("limit", False),
     ],
 )  # fmt: skip
 def test_wrong_values_name_the_parameter_and_the_value(name, value):
     with pytest.raises(ValueError) as error:
         resolve(**{name: value})
     assert str(error.value).startswith(f"parameter {name} = {value!r}: ") and "\n" not in str(error.value)
+
+
+def test_a_truth_value_is_no_number_but_stays_one_where_it_is_wanted():
+    with pytest.raises(ValueError, match="^parameter samples = True: must be a number, not true or false$"):
+        resolve(samples=True)
+    with pytest.raises(ValueError, match="parameter k_values = .2, True.: must be a number, not true or false"):
+        parameters.resolve(reporting.Report, {"pool": "x", "k_values": [2, True]})
+    assert resolve(chat=True).chat is True and resolve(publish_texts=False).publish_texts is False
 
 
 @pytest.mark.parametrize("text", ["4/4", "-1/2", "a/b", "1/0", "1/2/3"])

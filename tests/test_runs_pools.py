@@ -73,7 +73,7 @@ def test_a_row_a_prompt_with_lists(tmp_path):
     np.testing.assert_array_equal(found.reward, SCORE)
     rows[2]["score"].pop()
     path.write_text("\n".join(map(json.dumps, rows)))
-    with pytest.raises(ValueError, match="wide.jsonl row 3: correct lists 3 values and score 2"):
+    with pytest.raises(ValueError, match="wide.jsonl data row 3: correct lists 3 values and score 2"):
         pools.read(path)
 
 
@@ -139,16 +139,16 @@ BROKEN = [
         "no column for correct or loss; its columns are prompt, sample, colour",
     ),
     (frame().drop(columns="prompt"), "no column for prompt"),
-    (text_among("score", 4, "great"), r"row 5, column score: 'great' is not a number"),
-    (text_among("correct", 7, "maybe"), r"row 8, column correct: 'maybe' is not a number"),
-    (text_among("correct", 7, None), r"row 8, column correct: no value. An answer that cannot be read counts as wrong"),
-    (text_among("correct", 2, 7), r"row 3, column correct: must be between 0 \(wrong\) and 1 \(right\), got 7"),
-    (text_among("score", 3, "inf"), r"row 4, column score: inf is not a score"),
-    (text_among("prompt", 0, None), r"row 1, column prompt: no prompt"),
-    (text_among("sample", 1, 0.5), r"row 2, column sample: 0.5 is not a whole number"),
+    (text_among("score", 4, "great"), r"data row 5, column score: 'great' is not a number"),
+    (text_among("correct", 7, "maybe"), r"data row 8, column correct: 'maybe' is not a number"),
+    (text_among("correct", 7, None), r"data row 8, column correct: no value. An answer that cannot be read counts as wrong"),
+    (text_among("correct", 2, 7), r"data row 3, column correct: must be between 0 \(wrong\) and 1 \(right\), got 7"),
+    (text_among("score", 3, "inf"), r"data row 4, column score: inf is not a score"),
+    (text_among("prompt", 0, None), r"data row 1, column prompt: no prompt"),
+    (text_among("sample", 1, 0.5), r"data row 2, column sample: 0.5 is not a whole number"),
     (frame().iloc[:0], "holds no rows"),
     (frame(score=None), "no score by score at all"),
-    (frame(sample=0), r"sample 0 of prompt 'a' occurs twice with different values \(rows 1 and 2\)"),
+    (frame(sample=0), r"sample 0 of prompt 'a' occurs twice with different values \(data rows 1 and 2\)"),
 ]
 
 
@@ -187,12 +187,49 @@ def test_broken_files_are_refused(tmp_path):
         pools.read(write(frame(reward=1.0), tmp_path / "two.csv"))
 
 
+def test_an_empty_name_says_what_a_pool_may_be():
+    with pytest.raises(ValueError, match="^parameter pool must be given, got '': a run's folder, .* or a table .*.csv"):
+        pools.read("")
+
+
 def test_texts_with_line_breaks_and_separators(tmp_path):
     table = frame(text='she said "1, 2;\n3"')
     found = pools.read(write(table, tmp_path / "texts.csv"))
     np.testing.assert_array_equal(found.reward, SCORE)
     table.to_csv(tmp_path / "semicolon.csv", index=False, sep=";")
     np.testing.assert_array_equal(pools.read(tmp_path / "semicolon.csv").reward, SCORE)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl", None])
+def test_a_table_pasted_twice_is_told(tmp_path, suffix):
+    once = frame(text=[f"text {i}" for i in range(12)]).drop(columns="sample")
+    twice = pd.concat([once, once], ignore_index=True)
+
+    def note(table):
+        source = table if suffix is None else write(table, tmp_path / f"t.{suffix}")
+        return [note for note in pools.read(source).notes if "repeat" in note]
+
+    assert note(once) == []
+    told = "12 of 24 rows repeat an earlier row of the same prompt in every column: kept as samples"
+    assert note(twice) == [f"{told}, every row occurs 2 times or a multiple of that: was the table pasted twice?"]
+    assert note(twice.assign(text=[f"text {i}" for i in range(24)])) == []  # another column tells them apart
+    assert note(twice.iloc[:13]) == [told.replace("12 of 24", "1 of 13")]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", None])
+def test_two_columns_of_one_name_are_refused(tmp_path, suffix):
+    table = frame()
+    table.insert(4, "score", 0.0, allow_duplicates=True)
+    source = table if suffix is None else write(table, tmp_path / f"t.{suffix}")
+    with pytest.raises(ValueError, match="has two columns 'score': rename or drop one"):
+        pools.read(source)
+
+
+def test_rows_of_jsonl_are_counted_without_blank_lines(tmp_path):
+    path = write(text_among("score", 4, "great"), tmp_path / "t.jsonl")
+    path.write_text("\n\n" + path.read_text())
+    with pytest.raises(ValueError, match="t.jsonl data row 5, column score"):
+        pools.read(path)
 
 
 # stored samples of lm-eval
@@ -243,6 +280,20 @@ def test_lm_eval_answers_are_the_last_ones_not_the_first(tmp_path):
     rows[0]["resps"] = [["He has 16 eggs and 2 more. The answer is $18.", "18 eggs minus 1 is 17", "#### 18"]]
     found = pools.read(lm_eval_file(tmp_path / "samples_x.jsonl", rows), judge="perfect")
     np.testing.assert_array_equal(found.loss[0], [0, 1, 0])
+
+
+def test_rows_that_disagree_with_the_files_own_metric_are_counted(tmp_path):
+    rows = lm_eval_rows()
+    for row, correct in zip(rows, [*CORRECT[:, 0], *CORRECT.mean(axis=1)]):
+        row["exact_match"] = float(correct)  # the first completion's, or the mean
+    path = tmp_path / "samples_x.jsonl"
+    assert not any("disagree" in note for note in pools.read(lm_eval_file(path, rows), judge="perfect").notes)
+    rows[0]["exact_match"] = 0.5
+    note = pools.read(lm_eval_file(path, rows), judge="perfect").notes[-1]
+    kinds = "strict-match (1 of 4), flexible-extract (0 of 4)"
+    assert f"1 of 8 rows disagree with the file's own exact_match; the file's filters: {kinds}" in note
+    note = pools.read(path, judge="perfect", filter="strict-match").notes[-1]
+    assert note == "1 of 4 rows disagree with the file's own exact_match; the file's filter: strict-match (1 of 4)"
 
 
 def test_lm_eval_damage_is_named(tmp_path):

@@ -239,6 +239,10 @@ def cards(runs):
     return "\n".join([lines[0], "|" + "---|" * (len(every) + 1), *lines[1:]])
 
 
+def _way_out(folder):
+    return f"restore it from git, or make it again: make run RUN={folder.name}"
+
+
 def _manifest(folder):
     file = folder / "manifest.json"
     try:
@@ -247,7 +251,7 @@ def _manifest(folder):
         if not all(isinstance(entry["sha256"], str) for entry in files.values()):
             raise TypeError
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"{file} is damaged: it is not a run's manifest") from None
+        raise ValueError(f"{file} is damaged, not a run's manifest: {_way_out(folder)}") from None
     if schema != SCHEMA:
         raise ValueError(f"{file} has schema {schema!r}, this version reads {SCHEMA!r}")
     if any("/" in name or not name.endswith(".parquet") for name in files):
@@ -261,11 +265,12 @@ def _table(folder, name, entry):
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        raise ValueError(f"{path} is missing, but the manifest names it") from None
+        raise ValueError(f"{path} is missing, but the manifest names it: {_way_out(folder)}") from None
     found = hashlib.sha256(data).hexdigest()
     if found != entry["sha256"]:
         raise ValueError(
-            f"{path} does not match its manifest: sha256 {found[:12]}... instead of {entry['sha256'][:12]}..."
+            f"{path} does not match its manifest (sha256 {found[:12]}... instead of {entry['sha256'][:12]}...): "
+            f"{_way_out(folder)}"
         )
     import pyarrow
     import pyarrow.parquet
@@ -273,7 +278,7 @@ def _table(folder, name, entry):
     try:
         table = pyarrow.parquet.read_table(pyarrow.BufferReader(data))
     except Exception:
-        raise ValueError(f"{path} is damaged: it is not a readable parquet file") from None
+        raise ValueError(f"{path} is damaged, not a readable parquet file: {_way_out(folder)}") from None
     wanted = COLUMNS.get("scores" if name.startswith("scores-") else name, ())
     missing = [column for column in wanted if column not in table.column_names]
     if missing:

@@ -12,7 +12,7 @@ from .parameters import identity
 def prepare(settings):
     """Load the task and check everything that can be checked before a model is loaded."""
     shards.parse_part(settings.shard)
-    engines.check(settings.engine, settings.model)
+    engines.check(settings.engine, settings.model, settings.revision)
     return tasks.load(settings.task, limit=settings.limit, seed=settings.seed, examples=settings.examples)
 
 
@@ -51,6 +51,8 @@ def pool(settings, task):
     directory = Path(settings.root) / settings.run
     if (directory / "manifest.json").exists() and not (directory / "work" / "generate").exists():
         raise ValueError(f"{directory} is a finished run that was not generated here: choose another run name")
+    if not (directory / "work" / "generate").exists():
+        engines.models.reach(source)
     folder = shards.open_phase(directory, "generate", what)
     plan = shards.plan(by_id, settings.shard_size)
 

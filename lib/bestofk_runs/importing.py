@@ -68,7 +68,7 @@ def read(settings):
     """
     path = Path(settings.source)
     if not path.is_file():
-        raise ValueError(f"parameter source = {settings.source!r}: there is no such file")
+        raise ValueError(_no_file(settings))
     rows, repeats, first = [], 0, {}
     for line, record in pools.lines(path):
         problem, completions = _row(settings, f"{path.name} line {line}", record, f"{path.stem}-{len(rows):05d}")
@@ -107,6 +107,16 @@ def read(settings):
     if len(enough) < len(rows):
         notes.append(f"{len(rows) - len(enough)} of {len(rows)} questions have fewer than {N} completions: left out")
     return [problem for problem, _ in enough], [completions for _, completions in enough], notes
+
+
+def _no_file(settings):
+    """What to do where the file to import is not given or not there."""
+    what = f"parameter source = {settings.source!r}: " + ("there is no such file; " if settings.source else "")
+    what += 'give the file to import, as -p source PATH, or make run RUN=NAME ARGS="-p source PATH"'
+    if not settings.origin:
+        return what
+    revision = f", at revision {settings.origin_revision}" if settings.origin_revision else ""
+    return f"{what}; it comes from {settings.origin}{revision}"
 
 
 def _row(settings, where, record, default_id):

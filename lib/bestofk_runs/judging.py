@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
+from bestofk import artifacts
+
 from . import judges, publishing, shards
 from .judges import likelihood, prompted, remote, rewards
 from .parameters import Name, Parameters, Part
@@ -144,7 +146,11 @@ def pool(directory):
     """
     directory = Path(directory)
     if not (directory / "manifest.json").is_file():
-        raise ValueError(f"run {directory.name!r} is not finished (no manifest.json in {directory}): generate it first")
+        raise ValueError(
+            f"run {directory.name!r} is not finished (no manifest.json in {directory}): generate it first, or give "
+            f"run and root of a finished one; those in {directory.parent} are: "
+            f"{', '.join(artifacts.known(directory.parent)) or 'none'}"
+        )
     prompts, texts, completions = (publishing.read_table(directory, name) for name in ("questions", "texts", "completions"))
     text = {(row["prompt_id"], row["sample_index"]): row["text"] for row in texts}
     columns = ("answer", "y", "logprob", "tokens", "finish_reason")
@@ -210,6 +216,8 @@ def run(settings):
         done = (directory / f"scores-{name}.parquet").exists()
         return not done and shards.idle(directory / "work" / _phase(_raw(stored)))
 
+    if source is not None and not (directory / "work" / _phase(raw)).exists():
+        models.reach(source)
     shards.open_phase(directory, f"scores-{name}", own, unused=unused, advice="Choose another judge_name")
     cut = {**raw, "shard_size": settings.shard_size}
     folder = shards.open_phase(directory, _phase(raw), cut, advice="Judge all of it so")

@@ -7,9 +7,10 @@ right type, and the resolved values (defaults included) are what is recorded.
 """
 
 import difflib
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 PLAIN = (str, int, float, bool, list, tuple, dict, type(None))
 # names that Jupyter itself puts into a notebook
@@ -24,10 +25,24 @@ SAID = {
 }
 
 
+def _made_of(annotation, kind):
+    """True if `kind` is part of an annotation, as int is of ``list[int] | None``."""
+    return annotation is kind or any(_made_of(part, kind) for part in get_args(annotation))
+
+
 class Parameters(BaseModel):
     """Base of the notebooks' parameters."""
 
     model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True, frozen=True, protected_namespaces=())
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value_for_a_number(cls, value, info):
+        kind = cls.model_fields[info.field_name].annotation
+        true_or_false = any(isinstance(v, bool) for v in (value if isinstance(value, (list, tuple)) else [value]))
+        if true_or_false and (_made_of(kind, int) or _made_of(kind, float)):
+            raise PydanticCustomError("truth_value", "must be a number, not true or false")
+        return value
 
 
 class Generate(Parameters):

@@ -157,6 +157,11 @@ class _Raw:
 
 
 def _read_path(source, judge, loss, columns, filter):
+    if not source:
+        raise ValueError(
+            "parameter pool must be given, got '': a run's folder, the name of a published run, samples_*.jsonl of lm-eval "
+            f"(a file, a folder or a pattern), or a table ({', '.join(TABLES)})"
+        )
     path = Path(source)
     if (path / "manifest.json").is_file():
         return _run(path.name, path.parent, judge, loss)
@@ -278,7 +283,7 @@ def _lm_eval(paths, judge, wanted):
 
     seen, prompts, columns = {}, [], {name: [] for name in ("code", "loss", "reward", "unreadable", "row")}
     filters, repeats, texts = {}, 0, []
-    distinct = {}
+    distinct, own = {}, {}
     for path in paths:
         for line, record in lines(Path(path)):
             where = f"{path} line {line}"
@@ -296,11 +301,13 @@ def _lm_eval(paths, judge, wanted):
                         "mix two evaluations; name one file"
                     )
                 repeats += 1
+                _compare(own, record, name, seen[key][2])
                 continue
-            seen[key] = (hash(tuple(completions)), where)
             gold = gold_of(doc.get("answer", record.get("target")), where)
             found = [answers.extract(text) for text in completions]
             losses = [0.0 if answers.correct(answer, gold) else 1.0 for answer in found]
+            seen[key] = (hash(tuple(completions)), where, (1.0 - losses[0], 1.0 - sum(losses) / len(losses)))
+            _compare(own, record, name, seen[key][2])
             scores = _lm_eval_scores(record, judge, losses, completions, where)
             columns["code"] += [len(prompts)] * len(completions)
             columns["loss"] += losses
@@ -316,6 +323,7 @@ def _lm_eval(paths, judge, wanted):
     notes = [
         "correctness is computed from the completions (last boxed, 'answer is' or last number), not from the filters"
     ]
+    notes += _disagreements(own)
     if repeats:
         kinds = ", ".join(map(str, filters))
         notes.insert(0, f"{repeats} rows repeat a prompt under another filter ({kinds}): each prompt is read once")
@@ -328,6 +336,32 @@ def _lm_eval(paths, judge, wanted):
         notes=tuple(notes),
         **{name: np.array(values) for name, values in columns.items()},
     )
+
+
+METRICS = ("exact_match", "acc", "pass_at_1")
+
+
+def _compare(own, record, filter, correct):
+    """Count whether the row's own metric is the first completion's correctness, or the mean over completions."""
+    for metric in METRICS:
+        value = record.get(metric)
+        if isinstance(value, (bool, int, float)) and not str(filter).startswith("maj"):  # a vote is another answer
+            rows = own.setdefault((metric, filter), [0, 0])
+            rows[0] += all(abs(value - ours) > 1e-6 for ours in correct)
+            rows[1] += 1
+
+
+def _disagreements(own):
+    """A note for every metric of the file that says otherwise than the correctness computed here."""
+    notes = []
+    for metric in METRICS:
+        found = {filter: rows for (name, filter), rows in own.items() if name == metric}
+        differ, rows = (sum(row[i] for row in found.values()) for i in (0, 1))
+        if differ:
+            kinds = ", ".join(f"{filter} ({row[0]} of {row[1]})" for filter, row in found.items())
+            word = "filters" if len(found) > 1 else "filter"
+            notes.append(f"{differ} of {rows} rows disagree with the file's own {metric}; the file's {word}: {kinds}")
+    return notes
 
 
 def completions_of(record, where):
@@ -419,9 +453,9 @@ def _jsonl_parts(path):
     import pandas
 
     rows, numbers = [], []
-    for line, record in lines(path):
+    for number, (_, record) in enumerate(lines(path), 1):
         rows.append(record)
-        numbers.append(line)
+        numbers.append(number)
         if len(rows) == PART:
             yield np.array(numbers), pandas.DataFrame(rows, dtype=object)
             rows, numbers = [], []
@@ -439,7 +473,8 @@ def _parquet_parts(path):
 
     def parts(columns):
         start = 0
-        for batch in file.iter_batches(batch_size=PART, columns=columns):
+        size = PART if columns else max(1, PART // 10)  # whole rows may hold long texts
+        for batch in file.iter_batches(batch_size=size, columns=columns):
             yield start, batch.to_pandas()
             start += batch.num_rows
 
@@ -471,7 +506,7 @@ def _csv_parts(path):
         try:
             convert = csv.ConvertOptions(
                 include_columns=columns,
-                column_types={name: pyarrow.string() for name in columns},
+                column_types={name: pyarrow.string() for name in columns or names},
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=True,
             )
@@ -480,7 +515,7 @@ def _csv_parts(path):
                     yield start, batch.to_pandas()
                     start += batch.num_rows
         except pyarrow.ArrowInvalid as error:
-            raise ValueError(f"{path} is not a readable table after row {start}: {_short(str(error), 200)}") from None
+            raise ValueError(f"{path} is not a readable table after data row {start}: {_short(str(error), 200)}") from None
 
     return names, parts
 
@@ -488,18 +523,21 @@ def _csv_parts(path):
 def _table(name, parts, names, judge, columns):
     """Rows of a table as samples; `parts` yields (row before the first, frame), or makes that from columns."""
     use = _columns(name, names, judge, columns)
-    frames = parts([c for c in use.values() if c in names]) if callable(parts) else parts
-    codes, kept = {}, {key: [] for key in ("code", "row", "loss", "reward", "sample")}
+    compare = "sample" not in use  # whole rows: without numbers only they can show that a table was pasted twice
+    frames = parts(None if compare else [c for c in use.values() if c in names]) if callable(parts) else parts
+    codes, kept, hashes = {}, {key: [] for key in ("code", "row", "loss", "reward", "sample")}, []
     for before, frame in frames:
         row = before if isinstance(before, np.ndarray) else before + 1 + np.arange(len(frame))
         absent = [column for column in use.values() if column not in frame.columns and column not in BUILT_IN]
         if absent:
-            raise ValueError(f"{name} row {row[0]} has no column {absent[0]}")
+            raise ValueError(f"{name} data row {row[0]} has no column {absent[0]}")
+        if compare:
+            hashes.append(_row_hashes(frame))
         frame = frame[[column for column in dict.fromkeys(use.values()) if column in frame.columns]]
         frame, row, inner = _exploded(name, frame, row, use)
         prompt = frame[use["prompt"]]
         if prompt.isna().any():
-            raise ValueError(f"{name} row {row[prompt.isna().argmax()]}, column {use['prompt']}: no prompt")
+            raise ValueError(f"{name} data row {row[prompt.isna().argmax()]}, column {use['prompt']}: no prompt")
         local, distinct = prompt.astype(str).factorize()
         known = np.array([codes.setdefault(value, len(codes)) for value in distinct], dtype=np.int64)
         kept["code"].append(known[local] if len(known) else np.empty(0, np.int64))
@@ -518,16 +556,43 @@ def _table(name, parts, names, judge, columns):
         kept["reward"] = _built_in(use["score"], kept["loss"], None)
     plus = np.flatnonzero(np.isposinf(kept["reward"]))
     if len(plus):
-        raise ValueError(f"{name} row {kept['row'][plus[0]]}, column {use['score']}: inf is not a score")
+        raise ValueError(f"{name} data row {kept['row'][plus[0]]}, column {use['score']}: inf is not a score")
     kept["reward"][np.isneginf(kept["reward"])] = np.nan
     notes = () if kept["sample"] is not None else ("no sample column: the rows of a prompt are its samples, in order",)
+    notes += _pasted(hashes) if kept["sample"] is None else ()
     if "loss" in use and any(c in names for c in ALIASES["correct"]) and "loss" not in columns:
         notes += (f"there is a column {use['loss']} and one that says correct: {use['loss']} is used",)
     return _Raw(name, "a table", use["score"], list(codes), notes=notes, **kept)
 
 
+def _row_hashes(frame):
+    """One number a row that is the same only where every column is the same."""
+    import pandas
+
+    def plain(value):
+        return repr(value.tolist() if isinstance(value, np.ndarray) else value)
+
+    columns = (frame.iloc[:, i] for i in range(frame.shape[1]))
+    texts = {i: c.map(plain) if c.dtype == object else c for i, c in enumerate(columns)}
+    return pandas.util.hash_pandas_object(pandas.DataFrame(texts), index=False).to_numpy()
+
+
+def _pasted(hashes):
+    """A note on rows that say again what an earlier row of the same prompt says; equal samples are legitimate."""
+    _, times = np.unique(np.concatenate(hashes), return_counts=True)
+    rows, again = int(times.sum()), int((times - 1).sum())
+    if not again:
+        return ()
+    every = int(np.gcd.reduce(times))
+    hint = f", every row occurs {every} times or a multiple of that: was the table pasted twice?" if every > 1 else ""
+    return (f"{again} of {rows} rows repeat an earlier row of the same prompt in every column: kept as samples{hint}",)
+
+
 def _columns(name, names, judge, given):
     """Which column is what: as given, else by the usual names."""
+    twice = [column for i, column in enumerate(names) if column in names[:i] and str(column).strip()]
+    if twice:
+        raise ValueError(f"{name} has two columns {twice[0]!r}: rename or drop one")
     unknown = [key for key in given if key not in ALIASES]
     if unknown:
         raise ValueError(f"columns must use the keys {', '.join(ALIASES)}, got {unknown[0]!r}")
@@ -575,7 +640,7 @@ def _exploded(name, frame, row, use):
         if not is_list.all():
             i = int((~is_list).argmax())
             raise ValueError(
-                f"{name} row {row[i]}, column {column}: a list is needed, got {_short(frame[column].iloc[i])}"
+                f"{name} data row {row[i]}, column {column}: a list is needed, got {_short(frame[column].iloc[i])}"
             )
         sizes[column] = frame[column].map(len).to_numpy()
     for column in listed[1:]:
@@ -583,11 +648,11 @@ def _exploded(name, frame, row, use):
         if different.any():
             i = int(different.argmax())
             raise ValueError(
-                f"{name} row {row[i]}: {listed[0]} lists {sizes[listed[0]][i]} values and {column} {sizes[column][i]}"
+                f"{name} data row {row[i]}: {listed[0]} lists {sizes[listed[0]][i]} values and {column} {sizes[column][i]}"
             )
     count = sizes[listed[0]]
     if (count == 0).any():
-        raise ValueError(f"{name} row {row[(count == 0).argmax()]}, column {listed[0]}: the list is empty")
+        raise ValueError(f"{name} data row {row[(count == 0).argmax()]}, column {listed[0]}: the list is empty")
     data = {
         c: np.concatenate([np.asarray(v, dtype=object) for v in frame[c]])
         if c in listed
@@ -604,14 +669,14 @@ def _losses(name, frame, row, use):
         bad = ~np.isfinite(values)
         if bad.any():
             raise ValueError(
-                f"{name} row {row[bad.argmax()]}, column {use['loss']}: must be finite, got {values[bad][0]}"
+                f"{name} data row {row[bad.argmax()]}, column {use['loss']}: must be finite, got {values[bad][0]}"
             )
         return values
     values = _numbers(name, frame[use["correct"]], row, use["correct"])
     bad = ~((values >= 0) & (values <= 1))
     if bad.any():
         raise ValueError(
-            f"{name} row {row[bad.argmax()]}, column {use['correct']}: must be between 0 (wrong) and 1 (right), "
+            f"{name} data row {row[bad.argmax()]}, column {use['correct']}: must be between 0 (wrong) and 1 (right), "
             f"got {values[bad][0]:g}"
         )
     return 1.0 - values
@@ -633,10 +698,10 @@ def _numbers(name, column, row, label, blank=None):
         bad = np.isnan(values) & ~missing
         if bad.any():
             i = int(bad.argmax())
-            raise ValueError(f"{name} row {row[i]}, column {label}: {_short(column.iloc[i])} is not a number")
+            raise ValueError(f"{name} data row {row[i]}, column {label}: {_short(column.iloc[i])} is not a number")
     if blank is None and missing.any():
         raise ValueError(
-            f"{name} row {row[missing.argmax()]}, column {label}: no value. An answer that cannot be read "
+            f"{name} data row {row[missing.argmax()]}, column {label}: no value. An answer that cannot be read "
             "counts as wrong: write 0 for correct (or its loss), or drop the row"
         )
     return np.where(missing, blank if blank is not None else 0.0, values)
@@ -656,7 +721,7 @@ def _whole(name, column, row, label):
     values = _numbers(name, column, row, label)
     bad = ~(values == np.floor(values))
     if bad.any():
-        raise ValueError(f"{name} row {row[bad.argmax()]}, column {label}: {values[bad][0]} is not a whole number")
+        raise ValueError(f"{name} data row {row[bad.argmax()]}, column {label}: {values[bad][0]} is not a whole number")
     return values.astype(np.int64)
 
 
@@ -733,7 +798,7 @@ def _repeats(raw, order, loss, reward):
     bad = np.flatnonzero(again & ~same)
     if len(bad):
         i = bad[0]
-        rows = "" if row is None else f" (rows {row[i - 1]} and {row[i]})"
+        rows = "" if row is None else f" (data rows {row[i - 1]} and {row[i]})"
         raise ValueError(
             f"{raw.name}: sample {sample[i]} of prompt {_short(raw.prompts[code[i]], 40)} occurs twice with different "
             f"values{rows}: number the samples of a prompt, or drop one"

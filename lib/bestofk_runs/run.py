@@ -42,7 +42,7 @@ def steps(run, *, root, overrides=(), params=None):
         settings = yaml.safe_load(file.read_text(encoding="utf-8"))
         if model := settings.get("judge_model") or settings.get("model"):
             try:
-                models.check(model)
+                models.check(model, settings.get("revision"))
             except ValueError as error:
                 raise ValueError(f"{file.name} of run {run!r}: {error}") from None
         # relative: papermill writes the notebook's path into what it executes

@@ -33,18 +33,19 @@ def load(engine, model, *, dtype="auto", revision=None, trust_remote_code=False,
     Raises
     ------
     ValueError
-        Unknown engine, missing model directory, engine not installed.
+        Unknown engine, missing model directory or hub id, engine not installed.
     """
-    check(engine, model)
+    check(engine, model, revision)
     source = models.resolve(model, revision=revision)
     if engine == "vllm":
         from .vllm_engine import VllmEngine as Chosen
     else:
         from .transformers_engine import TransformersEngine as Chosen
-    return Chosen(source, dtype=resolve_dtype(engine, dtype), trust_remote_code=trust_remote_code, **options)
+    with models.explained(source):
+        return Chosen(source, dtype=resolve_dtype(engine, dtype), trust_remote_code=trust_remote_code, **options)
 
 
-def check(engine, model):
+def check(engine, model, revision=None):
     """Raise ``ValueError`` if `engine` or `model` cannot be loaded; cheap, imports nothing heavy."""
     import importlib.util
 
@@ -52,7 +53,7 @@ def check(engine, model):
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
     if importlib.util.find_spec(engine) is None:
         raise ValueError(f"engine {engine!r} is not installed in this environment: pip install {engine}")
-    models.check(model)
+    models.check(model, revision)
 
 
 def resolve_dtype(engine, dtype):

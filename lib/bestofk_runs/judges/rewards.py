@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..engines import models
 from . import Verdict, missing, once, pairs
 
 AGGREGATE = {
@@ -210,11 +211,12 @@ class RewardModel:
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.dtype = ("bfloat16" if self.device == "cuda" else "float32") if dtype == "auto" else dtype
         options = {"revision": source.revision, "trust_remote_code": trust_remote_code}
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(source.path, **options)
         auto = transformers.AutoModel if kind == "prm" else transformers.AutoModelForSequenceClassification
-        self.model = auto.from_pretrained(
-            source.path, dtype=getattr(torch, self.dtype), use_safetensors=True, **options
-        )
+        with models.explained(source):
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(source.path, **options)
+            self.model = auto.from_pretrained(
+                source.path, dtype=getattr(torch, self.dtype), use_safetensors=True, **options
+            )
         self.model.to(self.device).eval()
         self._head = None
         if kind == "prm":
