@@ -118,6 +118,7 @@ def analyse(pool, *, k=None, T=None, level=0.95, seed=0, resamples=1000, progres
             f"pool {pool.name} has {len(pool.prompt)} prompts with {pool.N} samples each: a report resamples prompts "
             "and compares samples, so it needs at least 4 prompts with 3 samples"
         )
+    _require_difference(pool)
     unit = spread(pool)
     k = counts(pool.N) if k is None else sorted({1, *k})
     T = temperatures(unit) if T is None else sorted(set(T))
@@ -135,6 +136,24 @@ def analyse(pool, *, k=None, T=None, level=0.95, seed=0, resamples=1000, progres
     except ValueError as error:
         power = str(error)
     return Findings(pool, unit, choice, card, perfect, random, harm, power, _clean(pool, choice, same))
+
+
+def _require_difference(pool):
+    """Refuse a pool whose prompts' scored samples are all alike in loss: there is nothing to select."""
+    scored = [loss[np.isfinite(reward)] for loss, reward in zip(pool.loss, pool.reward, strict=True)]
+    count = sum(len(row) > 1 and row.min() < row.max() for row in scored)
+    if count >= 2:
+        return
+    losses = np.concatenate(scored)
+    if (losses == losses[0]).all() and losses[0] in (0, 1):
+        reason = f"all scored answers count as {'wrong' if losses[0] else 'right'}"
+    else:
+        reason = "elsewhere all scored answers of a prompt have the same loss"
+    cause = "its loss or correct column" if pool.source == "a table" else "how its answers are extracted"
+    raise ValueError(
+        f"{pool.name} has {count} prompts whose scored samples differ in loss and a judge needs 2 to be judged: "
+        f"{reason}; check {cause}"
+    )
 
 
 def _clean(pool, choice, same):
@@ -189,7 +208,8 @@ def verdict(findings):
         said = f"**Do not select with {judge}: it does harm.** A random answer has {loss} {random}, best of {N} {hard}."
     elif kind == "blind":
         on = f"these {len(pool.prompt)} prompts"
-        head = f"Whether {judge} helps cannot be told from {on}." if unsure else f"No gain from {judge} was shown on {on}."
+        head = f"No gain from {judge} was shown on {on}."
+        head = f"Whether {judge} helps cannot be told from {on}." if unsure else head
         within = "" if unsure else ", within what other prompts could give"
         said = f"**{head}** A random answer has {loss} {random}, the best setting tried {chosen}{within}."
     elif kind == "finite":
@@ -545,6 +565,23 @@ small {{ color: #555 }}
 """
 
 
+def value_of(name, text):
+    """A parameter's value from the command line: text for names, YAML (so JSON, too) for numbers, lists and mappings.
+
+    >>> value_of("k_values", "[1,2,4]"), value_of("columns", '{"prompt": "q"}'), value_of("judge", "1")
+    ([1, 2, 4], {'prompt': 'q'}, '1')
+    """
+    import yaml
+
+    field = Report.model_fields.get(name)
+    if field is not None and field.annotation in (str, str | None):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text  # refused by name when the notebook checks its parameters
+
+
 def main(arguments=None):
     """Make the report and its HTML: ``python -m bestofk_runs.reporting POOL [--judge NAME] [--out report.html]``."""
     import argparse
@@ -560,7 +597,8 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     source = Path(__file__).resolve().parents[2] / "gpu_runs" / "report.ipynb"
     notebook = Path(options.out).with_suffix(".ipynb")
-    given = {"pool": options.pool} | ({"judge": options.judge} if options.judge else {}) | dict(options.parameter)
+    given = {"pool": options.pool} | ({"judge": options.judge} if options.judge else {})
+    given |= {name: value_of(name, text) for name, text in options.parameter}
     try:
         papermill.execute_notebook(source, notebook, parameters=given, log_output=True, progress_bar=False)
     except papermill.PapermillExecutionError as error:
