@@ -141,7 +141,7 @@ BROKEN = [
     (frame().drop(columns="prompt"), "no column for prompt"),
     (text_among("score", 4, "great"), r"data row 5, column score: 'great' is not a number"),
     (text_among("correct", 7, "maybe"), r"data row 8, column correct: 'maybe' is not a number"),
-    (text_among("correct", 7, None), r"data row 8, column correct: no value. An answer that cannot be read counts as wrong"),
+    (text_among("correct", 7, None), r"data row 8, column correct: no value. An answer that cannot be read counts as"),
     (text_among("correct", 2, 7), r"data row 3, column correct: must be between 0 \(wrong\) and 1 \(right\), got 7"),
     (text_among("score", 3, "inf"), r"data row 4, column score: inf is not a score"),
     (text_among("prompt", 0, None), r"data row 1, column prompt: no prompt"),

@@ -515,7 +515,8 @@ def _csv_parts(path):
                     yield start, batch.to_pandas()
                     start += batch.num_rows
         except pyarrow.ArrowInvalid as error:
-            raise ValueError(f"{path} is not a readable table after data row {start}: {_short(str(error), 200)}") from None
+            reason = _short(str(error), 200)
+            raise ValueError(f"{path} is not a readable table after data row {start}: {reason}") from None
 
     return names, parts
 
@@ -648,7 +649,8 @@ def _exploded(name, frame, row, use):
         if different.any():
             i = int(different.argmax())
             raise ValueError(
-                f"{name} data row {row[i]}: {listed[0]} lists {sizes[listed[0]][i]} values and {column} {sizes[column][i]}"
+                f"{name} data row {row[i]}: {listed[0]} lists {sizes[listed[0]][i]} values "
+                f"and {column} {sizes[column][i]}"
             )
     count = sizes[listed[0]]
     if (count == 0).any():
