@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,14 @@ def test_mpmath_two_draws(law):
     np.testing.assert_allclose(standard(2, law["tau"], law["a"], law["b"]), float(law["value"]), rtol=1e-12)
 
 
+@pytest.mark.parametrize("law", ORACLE["cold"], ids=lambda law: f"a={law['a']},b={law['b']},tau={law['tau']:g}")
+def test_mpmath_at_low_temperature(law):
+    k, expected = named(law["race"])
+    found = standard(k, law["tau"], law["a"], law["b"])
+    np.testing.assert_allclose(found, expected, rtol=1e-11)
+    assert k[0] == 2 and found[0] == pytest.approx(float(law["second"]), rel=1e-12)  # T = 0 and its first correction
+
+
 # ---- low temperatures: the race of Gumbel-noised scores
 
 
@@ -112,7 +121,7 @@ def test_race_at_low_temperature(law):
     k = np.array([2, 3, 10, 99, 1000, 10**4, 10**5, 10**6])
     apart = np.abs(standard(k, law[2], *law[:2]) / race(k, *law) - 1)
     assert apart[:-1].max() < 1e-11
-    assert apart[-1] < 3e-10  # the race's F^(k-2), in double precision
+    assert apart[-1] < 1e-10  # the race's F^(k-2), in double precision
 
 
 # ---- simulation
@@ -314,6 +323,24 @@ def test_average_against_hermite_and_brute_force(T):
     np.testing.assert_allclose(generalization_error([2, 9, 40], T, std=1, cov=cov), expected, rtol=1e-8)
 
 
+@pytest.mark.parametrize("cov", [[[0.5, 0.3], [0.3, 0.8]], [[0.2, -0.4], [-0.4, 1.1]], [[0, 0], [0, 0.7]]])
+def test_average_at_high_temperature(cov):
+    """The expansion in tau = 2 std^2 / T to third order leaves a remainder of order tau^4."""
+    k, std = np.array([1, 2, 3, 5, 12, 400])[:, None], 1.5
+    (V_TT, V_TR), (_, V_RR) = cov = std**2 * np.array(cov)
+    tau = np.array([0.008, 0.004, 0.002, 0.001])
+    C1 = 2 * V_TR + std**2  # averages over inputs
+    C2 = C1 + V_RR
+    series = std**2 + V_TT - tau * (1 - 1 / k) * C1 + tau**2 * (1 - 1 / k) * (1 - 2 / k) * C2
+    series = series - tau**3 * (k - 1) * (2 * k**2 - 13 * k + 12) / (2 * k**3) * (C2 + V_RR)
+    series = series + tau**3 * 2 * (k - 1) / k**2 * 3 * V_TR * V_RR / std**2
+    rest = (generalization_error(k[:, 0], 2 * std**2 / tau, std=std, cov=cov) - series) / std**2
+    fourth = rest[1:] / tau**4
+    np.testing.assert_allclose(rest[0], 0, atol=1e-12)  # k = 1
+    assert (np.abs(fourth) < 40).all()  # a wrong third order would grow like 1 / tau here
+    np.testing.assert_allclose(fourth[:, :-1], fourth[:, 1:], atol=0.2 + 0.05 * np.abs(fourth).max())
+
+
 def test_average_by_simulation():
     rng = np.random.default_rng(3)
     cov = np.array([[0.04, 0.44], [0.44, 4.84]])
@@ -365,13 +392,46 @@ LAW = {"mean": 0.0, "std": 1.0, "teacher": 0.0, "reward": 1.0}
         ({"teacher": np.nan}, ["teacher", "nan"]),
         ({"reward": np.nan}, ["reward", "nan"]),
         ({"reward": 2000.0}, ["reward", "2000.0", "1000 std"]),
+        ({"k": [[1], [1, 2]]}, ["k must be integers >= 1", "differ in length"]),
+        ({"T": [1, [2, 3]]}, ["T must be real numbers", "differ in length"]),
+        ({"mean": [[1], [1, 2]]}, ["mean must be real numbers", "differ in length"]),
+        ({"T": 1e-300}, ["T must", "between 1e-150 and 1e+150", "1e-300"]),
+        ({"T": 1e200}, ["T must", "1e+200"]),
+        ({"std": 1e160}, ["std must", "1e+160"]),
+        ({"std": 1e-200}, ["std must", "1e-200"]),
+        ({"teacher": 1e200}, ["teacher must", "at most 1e+150", "1e+200"]),
+        ({"mean": -1e200, "reward": -1e200}, ["mean must", "-1e+200"]),
+        ({"teacher": 1e140, "reward": 0, "std": 1e-140}, ["teacher", "std", "1e+280"]),
         ({"mean": np.zeros(3), "reward": np.zeros(2)}, ["mean (3,)", "reward (2,)"]),
     ],
 )
 def test_bad_law(change, words):
+    arguments = {"k": 3, "T": 1.0} | LAW | change
     with pytest.raises(ValueError) as error:
-        reranked_loss(**({"k": 3, "T": 1.0} | LAW | change))
+        reranked_loss(**arguments)
     assert all(word in str(error.value) for word in words), error.value
+    if "k" not in change:
+        for other in (limit, first_correction):
+            with pytest.raises(ValueError, match=re.escape(str(error.value))):
+                other(**{name: value for name, value in arguments.items() if name != "k"})
+
+
+@pytest.mark.parametrize("unit", [1e-140, 1e-70, 1e70, 1e140])
+def test_far_units(unit):
+    """Lengths far from 1 change nothing but the unit; so do temperatures at the ends of their range."""
+    k, T = [1, 2, 50], np.array([0, 0.1, 3, np.inf])
+    law = {"mean": 0.2, "std": 1.5, "teacher": -0.4, "reward": 0.9}
+    far = {name: value * unit for name, value in law.items()}
+    T_far = T * unit**2
+    if 1e-75 < unit < 1e75:
+        np.testing.assert_allclose(reranked_loss(k, T_far, **far), reranked_loss(k, T, **law) * unit**2, rtol=1e-10)
+        for end in (limit, first_correction):
+            np.testing.assert_allclose(end(T_far, **far), end(T, **law) * unit**2, rtol=1e-10)
+    for T in (1e-150, 1e150):
+        assert np.isfinite(reranked_loss(k, T, **far)).all()
+        assert np.isfinite(limit(T, **far)) and np.isfinite(first_correction(T, **far))
+        assert np.isfinite(generalization_error(k, T, std=unit, cov=unit * np.eye(2) * min(unit, 1 / unit))).all()
+    assert crossover(1e-100) == pytest.approx(2e200, rel=1e-7) and crossover(1e150) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(
@@ -384,6 +444,11 @@ def test_bad_law(change, words):
         ({"cov": [[np.nan, 0], [0, 1]]}, ["cov", "nan"]),
         ({"std": [1, 2, 3], "cov": np.broadcast_to(np.eye(2), (2, 2, 2))}, ["std", "(3,)", "(2, 2, 2)"]),
         ({"std": 0}, ["std", "0.0"]),
+        ({"cov": [[1, 0], [0]]}, ["cov must be real numbers", "differ in length"]),
+        ({"std": 1e-200}, ["std must", "1e-200"]),
+        ({"cov": np.diag([0.5, 1e300])}, ["cov must", "1e+300"]),
+        ({"std": 1e-100, "cov": np.diag([0.5, 0])}, ["cov / std^2 must", "5e+199"]),
+        ({"cov": np.diag([0.5, 1e7])}, ["cov[1][1] must", "(1000 std)^2", "1e+07"]),
     ],
 )
 def test_bad_covariance(change, words):
@@ -395,6 +460,9 @@ def test_bad_covariance(change, words):
 def test_bad_crossover():
     with pytest.raises(ValueError, match="scaled.*0"):
         crossover(0)
+    for scaled in (1e-300, 1e300):
+        with pytest.raises(ValueError, match="scaled must be of a magnitude"):
+            crossover(scaled)
 
 
 def test_stored_official_simulation():

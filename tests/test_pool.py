@@ -75,9 +75,14 @@ def test_extreme_units():
         np.testing.assert_allclose(
             pool.reranked_loss([1, 2, 3], 0.5 * unit, loss=[loss], reward=[reward * unit]), usual, rtol=1e-12
         )
+    for unit in (1e-150, 1e150):
         np.testing.assert_allclose(
             pool.reranked_loss([1, 2, 3], 0.5, loss=[loss * unit], reward=[reward]), usual * unit, rtol=1e-12
         )
+        found = pool.curve(1, 0, loss=[loss * unit, 0 * loss], reward=[reward, reward], seed=0)
+        np.testing.assert_allclose(found.standard_error, unit / 3, rtol=1e-12)
+    tiny = pool.reranked_loss(1, 0, loss=[[1e-200, 1.0], [0, 0]], reward=[[1, 2], [1, 2]])
+    np.testing.assert_allclose(tiny, [0.5, 0])
     spread = pool.reranked_loss([1, 3], [0, 1e-5, 1e306, 1e308], loss=[loss], reward=[[-1.7e308, 0, 1.7e308]])
     np.testing.assert_allclose(spread[0, 1, :2], 1.0, atol=1e-12)
     assert np.isfinite(spread).all()
@@ -229,6 +234,12 @@ def test_large_pools_with_small_k_and_many_subsets():
         ({"loss": [], "reward": []}, "at least one prompt"),
         ({"loss": [[0, 1], []], "reward": [[0, 1], []]}, "got none at prompt 1"),
         ({"loss": [["a", "b", "c"], [0, 1, 2]]}, "loss must be real numbers"),
+        ({"k": [[1], [1, 2]]}, "k must be integers >= 1.*differ in length"),
+        ({"loss": [[0, 1, [2, 3]], [0, 1, 1]]}, "loss must be one-dimensional for each prompt.*differ in length"),
+        ({"loss": 5}, r"loss must be shaped \(prompts, samples\).*got 5"),
+        ({"reward": None}, r"reward must be shaped \(prompts, samples\).*got None"),
+        ({"loss": [[1.7e308, -1.7e308, 0], [1, 0, 0]]}, r"loss must be of a magnitude at most 1e\+150, got 1.7e\+308"),
+        ({"loss": [[1e200, 0, 0], [1, 0, 0]]}, r"loss must be of a magnitude at most 1e\+150, got 1e\+200"),
         ({"loss": [[0, 1, 1], [[0, 1], [1, 1]]]}, r"loss must be one-dimensional .* \(2, 2\) at prompt 1"),
     ],
 )
@@ -294,6 +305,12 @@ def test_curve_does_not_depend_on_memory_blocks(monkeypatch):
     [
         ({"level": 1.0}, "level must be between 0 and 1, got 1.0"),
         ({"level": 95}, "level must be between 0 and 1, got 95"),
+        ({"loss": [[1e-200, 0], [0, 0]]}, "loss, in its largest entry, must be of a magnitude between .* got 1e-200"),
+        ({"level": "a"}, "level must be between 0 and 1, got 'a'"),
+        ({"level": None}, "level must be between 0 and 1, got None"),
+        ({"seed": "a"}, "seed must be an integer >= 0 or a numpy.random.Generator, got 'a'"),
+        ({"seed": 1.5}, "seed must be an integer >= 0 or a numpy.random.Generator, got 1.5"),
+        ({"seed": -1}, "seed must be an integer >= 0 or a numpy.random.Generator, got -1"),
         ({"resamples": 10}, "resamples must be an integer >= 100, got 10"),
         ({"loss": [[0, 1]], "reward": [[0, 1]]}, "at least 2 prompts .* got 1"),
     ],
@@ -302,6 +319,21 @@ def test_curve_bad_input(change, message):
     good = {"loss": [[0, 1], [1, 0]], "reward": [[1, 2], [3, 2]], "seed": 0} | change
     with pytest.raises(ValueError, match=message):
         pool.curve(1, 0, **good)
+
+
+@pytest.mark.parametrize("seed", ["a", 1.5, -1])
+def test_bad_seeds_are_named(seed):
+    loss, reward = scored_pool(np.random.default_rng(1), 6, 4)
+    both = {"loss": loss + 0.1, "reward": reward, "seed": seed}
+    for call in (
+        lambda: pool.optimum([1, 2], 1, **both),
+        lambda: pool.power_law([1, 2, 3, 4], **both),
+        lambda: pool.report(1, 1, **both),
+        lambda: pool.regimes([1, 2], 1, **both),
+        lambda: pool.pilot([1, 2], 0, samples=2, **both),
+    ):
+        with pytest.raises(ValueError, match="seed must be an integer >= 0"):
+            call()
 
 
 def quadratic_judge(rng, prompts, n, target=1.5):

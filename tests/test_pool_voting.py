@@ -115,6 +115,7 @@ def test_shapes_and_ragged_pools():
         (dict(k=5), "k=5 but prompt 0 has 4"),
         (dict(k=0), "k must be integers >= 1, got 0"),
         (dict(answer=[[1, 2, 3]]), r"answer must hold one value a sample, got shape \(3,\) for 4 samples at prompt 0"),
+        (dict(answer=5), r"answer must be shaped \(prompts, samples\).*got 5"),
         (dict(answer=[[1, 1, 1, 1]] * 2), "answer has 2 prompts and loss has 1"),
         (dict(loss=[[0, 1, np.nan, 1]]), "loss must be finite, got nan at prompt 0, sample 2"),
         (dict(k=600, loss=np.zeros((1, 1200)), answer=np.zeros((1, 1200))), "k=600 of 1200 samples has over 1e290"),

@@ -214,6 +214,11 @@ GOOD = dict(k=2, T=1.0, loss=[0.0, 1.0], reward=[1.0, 0.0])
         (dict(prob=[0.5, 0.4]), "prob .*0.9"),
         (dict(prob=[1.5, -0.5]), "prob .*-0.5"),
         (dict(loss=["a", "b"]), "loss .*real"),
+        (dict(k=[[1], [1, 2]]), "k must be integers >= 1.*differ in length"),
+        (dict(T=[1, [1, 2]]), "T must be real numbers.*differ in length"),
+        (dict(loss=[[0.0, 1.0], [0.0]]), "loss must be real numbers.*differ in length"),
+        (dict(reward=[[0.0, 1.0], [0.0]]), "reward must be real numbers.*differ in length"),
+        (dict(loss=[1.7e308, -1.7e308]), r"loss must be of a magnitude at most 1e\+150, got 1.7e\+308"),
     ],
 )
 def test_bad_input(change, words):

@@ -6,10 +6,38 @@ the value and what is accepted.
 
 import numpy as np
 
+SMALLEST, LARGEST = 1e-150, 1e150  # squares of magnitudes in between neither vanish nor overflow
+
+
+def array(value, name, wanted):
+    """Return `value` as an array; a list whose entries differ in length is refused."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} must be {wanted}, got a list whose entries differ in length") from None
+
+
+def moderate(values, name, smallest=SMALLEST):
+    """Return `values`; refuse finite ones of a magnitude above `LARGEST`, or below `smallest` without being 0."""
+    size = np.abs(values)
+    bad = np.isfinite(size) & ((size > LARGEST) | ((size < smallest) & (size > 0)))
+    if bad.any():
+        rule = f"between {smallest:g} and {LARGEST:g}" if smallest else f"at most {LARGEST:g}"
+        raise ValueError(f"{name} must be of a magnitude {rule}, got {values[bad].ravel()[0]}: choose another unit")
+    return values
+
+
+def generator(seed, name="seed"):
+    """Return the random generator that `seed` stands for."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be an integer >= 0 or a numpy.random.Generator, got {seed!r}") from None
+
 
 def sample_count(k, name="k"):
     """Return `k` as an int64 array of dimension 0 or 1; every entry >= 1."""
-    values = np.asarray(k)
+    values = array(k, name, "integers >= 1, one or a list of them")
     if values.ndim > 1:
         raise ValueError(f"{name} must be a scalar or one-dimensional, got shape {values.shape}")
     if values.size == 0:
@@ -37,7 +65,7 @@ def temperature(T, name="T"):
 
 def real(value, name, finite=True):
     """Return `value` as a float array without nan, and without infinities if `finite`."""
-    values = np.asarray(value)
+    values = array(value, name, "real numbers in a rectangular array")
     if values.dtype.kind not in "biuf":
         raise ValueError(f"{name} must be real numbers, got {value!r}")
     values = values.astype(float)
@@ -61,7 +89,7 @@ def finite_law(loss, reward, prob=None):
 
     `prob` (default: uniform) must be >= 0 and sum to 1 within 1e-9 along the last axis; it is renormalised.
     """
-    loss, reward = real(loss, "loss"), real(reward, "reward")
+    loss, reward = moderate(real(loss, "loss"), "loss", smallest=0), real(reward, "reward")
     prob = None if prob is None else real(prob, "prob")
     given = {"loss": loss, "reward": reward} | ({} if prob is None else {"prob": prob})
     for name, values in given.items():

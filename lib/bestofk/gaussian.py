@@ -28,7 +28,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import ndtr
 
-from ._checks import positive, real, sample_count, temperature
+from ._checks import moderate, positive, real, sample_count, temperature
 
 STEP = 0.3  # trapezoid step in v: 100 exp(-pi^2 / STEP) = 5e-13
 REACH = 8.5  # the answers' law is cut at REACH standard deviations: 2e-17
@@ -54,7 +54,8 @@ def reranked_loss(k, T, *, mean, std, teacher, reward):
     mean, std, teacher, reward : float or array
         The law of one draw, the target of the loss and the target of the
         judge. They broadcast among themselves into the batch shape; std > 0
-        and the reward target at most 1000 std away from the mean.
+        and the reward target at most 1000 std away from the mean. Magnitudes
+        above 1e150 are refused, and T and std of one below 1e-150.
 
     Returns
     -------
@@ -80,7 +81,7 @@ def reranked_loss(k, T, *, mean, std, teacher, reward):
     >>> float(reranked_loss(64, 2.0, mean=0, std=1, teacher=0.5, reward=1).round(6))
     0.50301
     """
-    k, T = sample_count(k), temperature(T)
+    k, T = sample_count(k), _temperature(T)
     mean, std, teacher, reward = _law(mean, std, teacher, reward)
     a, b, tau = _standardise(T, mean, std, teacher, reward)
     loss = np.empty(a.shape + (k.size, T.size))
@@ -114,7 +115,7 @@ def limit(T, *, mean, std, teacher, reward):
     >>> float(limit(2.0, mean=0, std=1, teacher=0.5, reward=1))
     0.5
     """
-    T = temperature(T)
+    T = _temperature(T)
     mean, std, teacher, reward = _law(mean, std, teacher, reward)
     a, b, tau = _standardise(T, mean, std, teacher, reward)
     loss = std[..., None] ** 2 * _tilted(a[..., None], b[..., None], tau)
@@ -141,13 +142,13 @@ def first_correction(T, *, mean, std, teacher, reward):
     >>> float(D.round(5)), float((10**6 * (exact - 0.5)).round(5))
     (0.18946, 0.18946)
     """
-    T = temperature(T)
+    T = _temperature(T)
     mean, std, teacher, reward = _law(mean, std, teacher, reward)
     a, b, tau = _standardise(T, mean, std, teacher, reward)
     a, b = a[..., None], b[..., None]
     cold = np.isinf(tau)
     t = np.where(cold, 1.0, tau)
-    weight = (1 + t) / np.sqrt(1 + 2 * t) * np.exp(t * t * a * a / ((1 + t) * (1 + 2 * t)))  # E[w^2] / E[w]^2
+    weight = (1 + t) / np.sqrt(1 + 2 * t) * np.exp(t / (1 + t) * (t / (1 + 2 * t)) * a * a)  # E[w^2] / E[w]^2
     value = np.where(cold, 0.0, -weight * (_tilted(a, b, 2 * t) - _tilted(a, b, t)))
     return (std[..., None] ** 2 * value).reshape(std.shape + T.shape)[()]
 
@@ -178,7 +179,8 @@ def generalization_error(k, T, *, std, cov):
     Raises
     ------
     ValueError
-        If an argument is out of range or not finite, or `cov` no covariance.
+        If an argument is out of range or not finite, `cov` no covariance, or
+        the standard deviation of mean - reward above 1000 std.
 
     Examples
     --------
@@ -188,8 +190,10 @@ def generalization_error(k, T, *, std, cov):
     >>> float(loss.round(8)), round(1.1 - 2 / np.pi * 1.2**0.5, 8)
     (0.40261798, 0.40261798)
     """
-    k, T = sample_count(k), temperature(T)
+    k, T = sample_count(k), _temperature(T)
     std, variance, shared, judged = _covariance(std, cov)
+    if (judged > FARTHEST**2).any():
+        raise ValueError(f"cov[1][1] must be at most ({FARTHEST:g} std)^2, got {judged.max():g} std^2")
     loss = np.empty(std.shape + (k.size, T.size))
     for where in np.ndindex(std.shape):
         for column, t in enumerate(_coldness(T.ravel(), std[where])):
@@ -211,7 +215,7 @@ def generalization_limit(T, *, std, cov):
     >>> float(generalization_limit(2.0, std=1, cov=[[0.5, 0.25], [0.25, 1.0]]))
     1.0
     """
-    T = temperature(T)
+    T = _temperature(T)
     std, variance, shared, judged = (value[..., None] for value in _covariance(std, cov))
     pull = _pull(_coldness(T.ravel(), std))
     loss = std**2 * (1 - pull + variance - 2 * pull * shared + pull**2 * judged)
@@ -241,7 +245,7 @@ def crossover(scaled):
     >>> crossover([1, 10, 100]).round(6)
     array([2.200125, 0.522827, 0.502018])
     """
-    scaled = positive(scaled, "scaled")
+    scaled = moderate(positive(scaled, "scaled"), "scaled", smallest=1e-100)
     # Near the target the draws are a Poisson process: the law has constant density in the distance, tau = 2.
     depth = (40.0 / min(scaled.min(), 1.0)) ** 2
     x = np.arange(-np.log(depth) - 3, np.log(max(scaled.max(), 1.0)) + TAIL, STEP)
@@ -257,10 +261,19 @@ def crossover(scaled):
     return scaled * (np.exp(-np.multiply.outer(scaled, missing)) @ (dv * second))
 
 
+def _temperature(T):
+    """Check a temperature: 0, inf, or of a magnitude that can be squared."""
+    return moderate(temperature(T), "T")
+
+
 def _law(mean, std, teacher, reward):
     """Check the parameters of a law and broadcast them together."""
-    mean, std = real(mean, "mean"), positive(std, "std")
-    law = {"mean": mean, "std": std, "teacher": real(teacher, "teacher"), "reward": real(reward, "reward")}
+    law = {
+        "mean": moderate(real(mean, "mean"), "mean", smallest=0),
+        "std": moderate(positive(std, "std"), "std"),
+        "teacher": moderate(real(teacher, "teacher"), "teacher", smallest=0),
+        "reward": moderate(real(reward, "reward"), "reward", smallest=0),
+    }
     try:
         mean, std, teacher, reward = np.broadcast_arrays(*law.values())
     except ValueError:
@@ -272,6 +285,7 @@ def _law(mean, std, teacher, reward):
             f"reward must be within {FARTHEST:g} std of the mean, got reward {reward[out].ravel()[0]} "
             f"for mean {mean[out].ravel()[0]} and std {std[out].ravel()[0]}"
         )
+    moderate((teacher - mean) / std, "(teacher - mean) / std", smallest=0)
     return mean, std, teacher, reward
 
 
@@ -299,7 +313,7 @@ def _tilted(a, b, tau):
 
 def _covariance(std, cov):
     """Check std and cov; return std and the entries of cov / std^2: teacher's, shared, judge's."""
-    std, cov = positive(std, "std"), real(cov, "cov")
+    std, cov = moderate(positive(std, "std"), "std"), moderate(real(cov, "cov"), "cov", smallest=0)
     if cov.shape[-2:] != (2, 2):
         raise ValueError(f"cov must have shape (..., 2, 2), got {cov.shape}")
     try:
@@ -308,12 +322,12 @@ def _covariance(std, cov):
         raise ValueError(f"std and cov must broadcast together, got shapes {std.shape} and {cov.shape}") from None
     std = np.broadcast_to(std, cov.shape[:-2])
     (v_t, left), (right, v_r) = np.moveaxis(cov, (-2, -1), (0, 1))
-    size = np.sqrt(np.abs(v_t * v_r))
+    size = np.sqrt(np.abs(v_t)) * np.sqrt(np.abs(v_r))
     bad = (v_t < 0) | (v_r < 0) | (np.abs(left) > (1 + 1e-9) * size) | (np.abs(left - right) > 1e-9 * size)
     if bad.any():
         one = cov[bad].reshape(-1, 2, 2)[0].tolist()
         raise ValueError(f"cov must be symmetric and positive semidefinite, got {one}")
-    return std, v_t / std**2, left / std**2, v_r / std**2
+    return std, *(moderate(value / std / std, "cov / std^2", smallest=0) for value in (v_t, left, v_r))
 
 
 def _average(k, tau, variance, shared, judged):

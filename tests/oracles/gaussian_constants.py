@@ -185,7 +185,8 @@ def main():
         return {str(k): mp.nstr(value, 16) for k, value in values.items()}
 
     path = Path(__file__).with_suffix(".json")
-    store = {"laws": [], "best": [], "pairs": [], "wide": []}
+    cold = json.loads(path.read_text())["cold"]  # made by gaussian_cold.py
+    store = {"laws": [], "best": [], "pairs": [], "wide": [], "cold": cold}
     for law in WIDE:
         values = {str(k): np.format_float_scientific(value, precision=16) for k, value in wide(*law).items()}
         store["wide"].append(dict(zip(("a", "b", "tau"), law)) | {"values": values})

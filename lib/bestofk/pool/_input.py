@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._checks import sample_count, temperature
+from .._checks import array, moderate, sample_count, temperature
 
 
 class Pool(NamedTuple):
@@ -53,6 +53,7 @@ def read_pool(loss, reward, k=None):
             f"has {sizes.min()}: lower k or drop that prompt"
         )
     _check_values("loss", loss, np.isfinite, "finite")
+    moderate(np.array([np.abs(row).max() for row in loss]), "loss", smallest=0)
     _check_values("reward", reward, lambda values: values < np.inf, "below +inf (-inf marks an unscored sample)")
     return Pool(loss, reward, sizes)
 
@@ -68,7 +69,7 @@ def _rows(values, name):
     if hasattr(values, "__array__"):  # a table of pandas or torch, say
         values = np.asarray(values)
     else:
-        rows = [np.asarray(row) for row in values]
+        rows = [array(row, name, "one-dimensional for each prompt") for row in prompt_rows(values, name)]
         ragged = len({row.shape for row in rows}) > 1
         values = rows if ragged or not rows else np.stack(rows)
     if isinstance(values, np.ndarray):
@@ -82,6 +83,16 @@ def _rows(values, name):
         if row.ndim != 1:
             raise ValueError(f"{name} must be one-dimensional for each prompt, got {row.shape} at prompt {prompt}")
     return [_float(row, name) for row in values]
+
+
+def prompt_rows(values, name):
+    """Iterate over the prompts of `values`."""
+    try:
+        return iter(values)
+    except TypeError:
+        raise ValueError(
+            f"{name} must be shaped (prompts, samples) or be a list of one-dimensional arrays, got {values!r}"
+        ) from None
 
 
 def _float(values, name):

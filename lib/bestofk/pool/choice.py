@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .._checks import generator
 from ._input import counts_and_temperatures, read_pool
 from .curves import Estimate, check_interval, interval, resampled_means
 from .subsets import subset_averages
@@ -108,7 +109,7 @@ def optimum(k, T, *, loss, reward, level=0.95, seed, resamples=1000, progress=Fa
 
 def choose(k, T, values, prompts, level, seed, resamples, progress=False):
     """`optimum` of a table that is made part by part: `values(positions)` is (len(positions), len(k), len(T))."""
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     shuffled = rng.permutation(prompts)
     halves = [np.sort(shuffled[: prompts // 2]), np.sort(shuffled[prompts // 2 :])]
     means, draws = [], []

@@ -1,9 +1,11 @@
 """The mean over prompts of the reranked loss, and how far it would move with other prompts."""
 
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 
+from .._checks import generator, moderate
 from ._input import counts_and_temperatures, read_pool
 from .subsets import subset_averages
 
@@ -99,19 +101,20 @@ def curve(k, T, *, loss, reward, level=0.95, seed, resamples=1000, progress=Fals
     >>> found.mean.round(2), found.low.round(2), found.high.round(2)
     (array([0.5 , 0.21]), array([0.48, 0.16]), array([0.52, 0.26]))
     """
-    k_given, T_given = np.array(k), np.array(T)
+    k_given, T_given = k, T
     k, T, shape = counts_and_temperatures(k, T)
     check_interval(level, resamples)
     pool = read_pool(loss, reward, k)
     if len(pool.sizes) < 2:
         raise ValueError(f"loss must hold at least 2 prompts for an interval over prompts, got {len(pool.sizes)}")
-    rng = np.random.default_rng(seed)
+    moderate(np.array([max(np.abs(row).max() for row in pool.loss)]), "loss, in its largest entry,")  # for its squares
+    rng = generator(seed)
     table = lambda prompts: subset_averages(pool.take(prompts), k, T)  # noqa: E731
     mean, error, resampled = resampled_means(len(pool.sizes), table, resamples, rng, progress)
     low, high = interval(resampled, level)
     mean, low, high, error = (values.reshape(shape) for values in (mean, low, high, error))
     resampled = resampled.reshape((resamples,) + shape)
-    return Curve(k_given, T_given, mean, low, high, error, level, len(pool.sizes), resampled)
+    return Curve(np.array(k_given), np.array(T_given), mean, low, high, error, level, len(pool.sizes), resampled)
 
 
 def resampled_means(prompts, values, resamples, rng, progress=False):
@@ -148,8 +151,8 @@ def interval(resampled, level):
 
 def check_interval(level, resamples):
     """Refuse a level outside (0, 1) and too few resamples to read a quantile from."""
-    if not 0 < level < 1:
-        raise ValueError(f"level must be between 0 and 1, got {level}")
+    if not (isinstance(level, Real) and 0 < level < 1):
+        raise ValueError(f"level must be between 0 and 1, got {level!r}")
     if not (isinstance(resamples, (int, np.integer)) and resamples >= 100):
         raise ValueError(f"resamples must be an integer >= 100, got {resamples}")
 

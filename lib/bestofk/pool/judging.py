@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import kendalltau, rankdata
 
-from .._checks import positive
+from .._checks import generator, positive
 from ._input import Pool, counts_and_temperatures, read_pool
 from .curves import Estimate, check_interval, estimate
 from .subsets import subset_averages, tie_averaged
@@ -133,7 +133,7 @@ def report(k, T, *, loss, reward, level=0.95, seed, resamples=1000):
     check_interval(level, resamples)
     pool = read_pool(loss, reward, k)
     scored, unscored = scored_part(pool, max(3, int(k.max())))
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
 
     def interval_of(values):
         return Estimate(*(float(value) for value in estimate(values, level, resamples, rng)))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import reranking
-from .._checks import sample_count
+from .._checks import generator, sample_count
 from ._input import Pool, counts_and_temperatures, read_pool
 from .subsets import subset_averages, tie_averaged
 
@@ -106,7 +106,7 @@ def pilot(k, T, *, loss, reward, samples=16, draws=100, methods=METHODS, seed):
     if unknown or not len(methods):
         raise ValueError(f"methods must be some of {', '.join(METHODS)}, got {methods!r}")
     methods = [name for name in methods if name != "power law" or T.max() == 0]
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     truth = subset_averages(pool, k, T).mean(axis=0)
     chosen = {name: np.empty((draws, 2), dtype=int) for name in methods}
     promised = {name: np.empty(draws) for name in methods}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import extremes, gaussian, reranking
-from .._checks import real, sample_count, temperature
+from .._checks import generator, real, sample_count, temperature
 from ._input import read_pool
 from .choice import Optimum, choose
 from .curves import check_interval, estimate
@@ -125,7 +125,7 @@ def halves(samples, seed):
     samples = int(sample_count(samples, "samples"))
     if samples < 4:
         raise ValueError(f"samples must be at least 4 to be split in halves, got {samples}")
-    shuffled = np.random.default_rng(seed).permutation(samples)
+    shuffled = generator(seed).permutation(samples)
     cut = (samples + 1) // 2
     return np.sort(shuffled[:cut]), np.sort(shuffled[cut:])
 
@@ -279,7 +279,7 @@ def confront(prediction, *, answer, teacher, target, level=0.95, seed, resamples
     table = subset_averages(read_pool(loss, reward, k), k, T)
     wrong = [(values > 0).astype(float) for values in loss]
     wrong = subset_averages(read_pool(wrong, reward, k), k, np.zeros(1))[:, :, 0]
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     gap = {}
     for name, predicted in {**prediction.models, "wrong": prediction.wrong}.items():
         seen = wrong if name == "wrong" else table[:, :, 0] if predicted.ndim == 2 else table

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import digamma, gammaln
 
+from .._checks import generator
 from ._input import counts_and_temperatures, read_pool
 from .curves import check_interval, interval, resampled_means
 from .subsets import subset_averages
@@ -132,7 +133,7 @@ def power_law(k, *, loss, reward, T=0.0, level=0.95, seed, resamples=1000, progr
     if len(pool.sizes) < 2:
         raise ValueError(f"loss must hold at least 2 prompts for an interval over prompts, got {len(pool.sizes)}")
     table = lambda prompts: subset_averages(pool.take(prompts), k, T)  # noqa: E731
-    mean, _, draws = resampled_means(len(pool.sizes), table, resamples, np.random.default_rng(seed), progress)
+    mean, _, draws = resampled_means(len(pool.sizes), table, resamples, generator(seed), progress)
     mean, draws = mean[:, 0], draws[:, :, 0]
     if not (mean > 0).all():
         raise ValueError(

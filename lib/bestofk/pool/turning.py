@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._checks import positive
+from .._checks import generator, positive
 from ._input import counts_and_temperatures, read_pool
 from .choice import Optimum, choose
 from .curves import check_interval, estimate
@@ -85,7 +85,7 @@ def regimes(k, T, *, loss, reward, level=0.95, seed, resamples=1000):
     turns = np.empty((len(pool.sizes), len(T)))
     for prompts, block_loss, block_reward in pool.blocks():
         turns[prompts] = prompt_turn(block_loss, block_reward, T)
-    turn, low, high = estimate(turns, level, resamples, np.random.default_rng(seed))
+    turn, low, high = estimate(turns, level, resamples, generator(seed))
     table = subset_averages(pool, k, T)
     found = choose(k, T, lambda rows: table[rows], len(table), level, seed, resamples)
     one, most = found.k_set[k.argmin()], found.k_set[k.argmax()]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from .._checks import sample_count
-from ._input import read_pool
+from ._input import prompt_rows, read_pool
 
 
 def majority_vote(k, *, loss, answer):
@@ -63,7 +63,7 @@ def majority_vote(k, *, loss, answer):
     pool = read_pool(loss, loss, k)
     if hasattr(answer, "__array__"):  # a table of pandas, say
         answer = np.asarray(answer, dtype=object)
-    answers = [np.asarray(row, dtype=object) for row in answer]
+    answers = [np.asarray(row, dtype=object) for row in prompt_rows(answer, "answer")]
     if len(answers) != len(pool.sizes):
         raise ValueError(f"answer has {len(answers)} prompts and loss has {len(pool.sizes)}: they must describe one pool")
     for prompt, (row, size) in enumerate(zip(answers, pool.sizes)):
