@@ -203,6 +203,8 @@ def publish(settings, task, made):
     model = made.model
     parameters = settings.model_dump()
     parameters.pop("root")
+    kind, colon, file = settings.task.rpartition(":")
+    parameters["task"] = kind + colon + Path(file).name  # a file's content is named by its sha256, not by its folder
     summary = summarise(table, completions, agreement, task, model, _timed(made))
     record = {
         "class": "measured",
