@@ -25,9 +25,9 @@ from bestofk import artifacts  # noqa: E402
 from bestofk_runs import publishing, shards  # noqa: E402
 from test_artifacts import tables  # noqa: E402
 
-KILLS = int(os.environ.get("BESTOFK_KILLS", 3))
-FULL = KILLS > 3
-PHASES = ("generate", "judge", "publish")
+KILLS = int(os.environ.get("BESTOFK_KILLS", 4))
+FULL = KILLS > 4
+PHASES = ("generate", "judge", "publish", "start")  # start: before the first step is announced
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +77,10 @@ class Command:
             self.process = subprocess.Popen([str(c) for c in command], stdout=log, stderr=log, env=environment)
 
     def phases(self):
-        """Phases begun so far; the last is ``published``."""
+        """Phases begun so far, from ``start`` to ``published``."""
         words = [line.split() for line in self.log.read_text(errors="replace").splitlines()]
         steps = [w[1].split("-")[0] for w in words if len(w) == 2 and re.fullmatch(r"\[\d/\d\]", w[0])]
-        return steps + [w[0] for w in words if w[:1] in (["publish"], ["published"])]
+        return ["start"] + steps + [w[0] for w in words if w[:1] in (["publish"], ["published"])]
 
     def finish(self):
         """Let it run; return how many seconds each phase took."""
@@ -131,7 +131,7 @@ def test_killed_in_every_phase_the_same_command_publishes_the_same_tables(params
     print("uninterrupted, seconds:", {name: round(seconds, 3) for name, seconds in lasts.items()})
     whole, hit = artifacts.load("killed", root=tmp_path / "whole" / "to"), []
     for count in range(KILLS):
-        place, phase = tmp_path / f"round{count // 3}", PHASES[count % 3]
+        place, phase = tmp_path / f"round{count // len(PHASES)}", PHASES[count % len(PHASES)]
         delay, kernel_too = rng.uniform(0, lasts[phase]), rng.random() < 0.5
         before = shards_of(place)
         hit.append(Command(params, place).kill(phase, delay, kernel_too))
@@ -140,7 +140,7 @@ def test_killed_in_every_phase_the_same_command_publishes_the_same_tables(params
         found = len(list(place.rglob(".*")))
         print(f"kill {count + 1}: {delay:.3f} s into {phase}{'' if kernel_too else ', kernel spared'};"
               f" hit {hit[-1]}; {found} temporary files", flush=True)  # fmt: skip
-        if count % 3 == 2 or count + 1 == KILLS:
+        if (count + 1) % len(PHASES) == 0 or count + 1 == KILLS:
             Command(params, place).finish()
             again = artifacts.load("killed", root=place / "to")
             assert whole_files(place) == whole_files(tmp_path / "whole")
