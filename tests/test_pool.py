@@ -1,5 +1,6 @@
 """bestofk.pool against brute force over all subsets, simulation, and closed special cases."""
 
+import dataclasses
 from fractions import Fraction
 from itertools import combinations
 from math import comb
@@ -289,13 +290,47 @@ def test_curve_covers():
     assert abs(inside / 300 - 0.9) < 4 * (0.9 * 0.1 / 300) ** 0.5
 
 
-def test_curve_does_not_depend_on_memory_blocks(monkeypatch):
+@pytest.mark.parametrize("size", [1, 7, 40])
+def test_nothing_depends_on_memory_blocks(monkeypatch, size):
+    """Means, errors, every resample, sets and fits: the same whatever part of the pool is held at a time."""
     loss, reward = scored_pool(np.random.default_rng(15), 40, 6)
-    whole = pool.curve([1, 6], 0.3, loss=loss, reward=reward, seed=3)
-    monkeypatch.setattr(curves, "PROMPTS", 7)
+    both = {"loss": loss + 0.1, "reward": reward, "seed": 3}
+    calls = [
+        lambda: pool.curve([1, 6], 0.3, **both),
+        lambda: pool.optimum([1, 2, 6], [0, 0.3], **both),
+        lambda: pool.power_law([1, 2, 3, 6], **both),
+        lambda: pool.report(2, 0.3, **both),
+    ]
+    whole = [call() for call in calls]
+    monkeypatch.setattr(curves, "PROMPTS", size)
+    for before, call in zip(whole, calls, strict=True):
+        after = call()
+        for field in dataclasses.fields(before):
+            values = getattr(before, field.name), getattr(after, field.name)
+            if isinstance(values[0], pool.Estimate):
+                values = [dataclasses.astuple(value) for value in values]
+            if isinstance(values[0], dict):
+                values = [list(value.values()) for value in values]
+            np.testing.assert_allclose(*values, rtol=1e-6, atol=1e-12, err_msg=field.name)  # a fitted minimum: to the root of rounding
+
+
+def test_resamples_draw_prompts_evenly():
+    """Each resample holds as many prompts as the pool; a prompt's number has a multinomial's mean and spread."""
+    prompts, resamples = 30, 20000
+    times = curves.resampled_means(prompts, lambda rows: np.eye(prompts)[rows], resamples, np.random.default_rng(0))[2]
+    times = times * prompts
+    np.testing.assert_allclose(times.sum(axis=1), prompts, rtol=1e-12)
+    variance = 1 - 1 / prompts
+    assert np.abs(times.mean(axis=0) - 1).max() < 5 * np.sqrt(variance / resamples)
+    covariance = np.cov(times.T)
+    expected = np.eye(prompts) - 1 / prompts
+    spread = np.sqrt((variance**2 * 3) / resamples)  # of a sample variance of a nearly Poisson number
+    assert np.abs(covariance - expected).max() < 5 * spread
+
+
+def test_lists_of_rows_and_a_table_give_the_same_resamples():
+    loss, reward = scored_pool(np.random.default_rng(15), 40, 6)
     parts = pool.curve([1, 6], 0.3, loss=loss, reward=reward, seed=3)
-    np.testing.assert_allclose(parts.mean, whole.mean, atol=1e-14)
-    np.testing.assert_allclose(parts.standard_error, whole.standard_error, rtol=1e-12)
     again = pool.curve([1, 6], 0.3, loss=list(loss), reward=list(reward), seed=3)
     np.testing.assert_array_equal(again.resampled, parts.resampled)
 

@@ -122,19 +122,23 @@ def resampled_means(prompts, values, resamples, rng, progress=False):
 
     `values(positions)` gives an array (len(positions), ...). Returned are the mean (...), its
     standard error (...), and the mean of every resample of prompts (resamples, ...).
+
+    How often a resample holds each prompt is multinomial, drawn prompt by prompt: given how many
+    draws are left, the next prompt's number is binomial. So it does not matter how large the parts are.
     """
-    starts = range(0, prompts, PROMPTS)
-    sizes = np.array([min(PROMPTS, prompts - start) for start in starts])
-    drawn = rng.multinomial(prompts, sizes / prompts, size=resamples)
+    left = np.full(resamples, prompts)
     mean = squares = resampled = 0.0
-    for part, start in enumerate(_bar(starts, progress)):
-        count = sizes[part]
+    for start in _bar(range(0, prompts, PROMPTS), progress):
+        count = min(PROMPTS, prompts - start)
         table = np.asarray(values(np.arange(start, start + count)))
         shift = table.mean(axis=0) - mean
         mean = mean + shift * count / (start + count)
         squares = squares + ((table - table.mean(axis=0)) ** 2).sum(axis=0) + shift**2 * start * count / (start + count)
-        times = rng.multinomial(drawn[:, part], np.full(count, 1 / count)).astype(float)
-        resampled = resampled + np.tensordot(times, table, axes=1)
+        times = np.empty((count, resamples))
+        for row in range(count):
+            times[row] = rng.binomial(left, 1 / (prompts - start - row))
+            left -= times[row].astype(int)
+        resampled = resampled + np.tensordot(times.T, table, axes=1)
     return mean, np.sqrt(squares / max(prompts - 1, 1) / prompts), resampled / prompts
 
 
