@@ -128,9 +128,9 @@ def resampled_means(prompts, values, resamples, rng, progress=False):
     """
     left = np.full(resamples, prompts)
     mean = squares = resampled = 0.0
-    for start in _bar(range(0, prompts, PROMPTS), progress):
-        count = min(PROMPTS, prompts - start)
-        table = np.asarray(values(np.arange(start, start + count)))
+    for rows in parts(prompts, progress):
+        start, count = rows[0], len(rows)
+        table = np.asarray(values(rows))
         shift = table.mean(axis=0) - mean
         mean = mean + shift * count / (start + count)
         squares = squares + ((table - table.mean(axis=0)) ** 2).sum(axis=0) + shift**2 * start * count / (start + count)
@@ -161,9 +161,20 @@ def check_interval(level, resamples):
         raise ValueError(f"resamples must be an integer >= 100, got {resamples}")
 
 
-def _bar(parts, progress):
+def parts(prompts, progress=False):
+    """Positions of the prompts, so many at a time as are held in memory as a table."""
+    rows = (np.arange(start, min(start + PROMPTS, prompts)) for start in range(0, prompts, PROMPTS))
+    return bar(rows, prompts, "prompts", progress, len)
+
+
+def bar(items, total, what, progress, size=lambda item: 1):
+    """Yield `items` under a progress bar with rate and remaining time, if `progress`."""
     if not progress:
-        return parts
+        yield from items
+        return
     from tqdm.auto import tqdm
 
-    return tqdm(parts, desc="prompts", unit=f"x{PROMPTS}")
+    with tqdm(total=total, desc=what, unit=what[:-1]) as shown:
+        for item in items:
+            yield item
+            shown.update(size(item))

@@ -7,7 +7,7 @@ from scipy.stats import kendalltau, rankdata
 
 from .._checks import generator, positive
 from ._input import Pool, counts_and_temperatures, read_pool
-from .curves import Estimate, check_interval, estimate
+from .curves import Estimate, check_interval, estimate, parts
 from .subsets import subset_averages, tie_averaged
 
 
@@ -95,7 +95,7 @@ class JudgeReport:
     level: float
 
 
-def report(k, T, *, loss, reward, level=0.95, seed, resamples=1000):
+def report(k, T, *, loss, reward, level=0.95, seed, resamples=1000, progress=False):
     """Report card of a judge.
 
     Parameters
@@ -105,7 +105,7 @@ def report(k, T, *, loss, reward, level=0.95, seed, resamples=1000):
         Temperatures, finite and > 0, for `expansion` and `turn`.
     loss, reward
         As for `reranked_loss`.
-    level, seed, resamples
+    level, seed, resamples, progress
         As for `curve`.
 
     Returns
@@ -126,7 +126,7 @@ def report(k, T, *, loss, reward, level=0.95, seed, resamples=1000):
     >>> wrong = (rng.random((300, 16)) < 0.5).astype(float)
     >>> card = pool.report(4, 20.0, loss=wrong, reward=rng.integers(0, 8, wrong.shape) - 3 * wrong, seed=0)
     >>> print(card.auroc_within, np.round(card.covariance_signs, 2))
-    0.805 [0.792, 0.818] [0.99 0.   0.  ]
+    0.805 [0.793, 0.818] [0.99 0.   0.  ]
     """
     k, T, _ = counts_and_temperatures(k, T)
     positive(T, "T")
@@ -138,9 +138,9 @@ def report(k, T, *, loss, reward, level=0.95, seed, resamples=1000):
     def interval_of(values):
         return Estimate(*(float(value) for value in estimate(values, level, resamples, rng)))
 
-    parts = [_prompt_values(loss, reward, T) for _, loss, reward in scored.blocks()]
+    blocks = [_prompt_values(loss, reward, T) for _, loss, reward in scored.blocks()]
     order = np.argsort(np.concatenate([prompts for prompts, _, _ in scored.blocks()]))
-    value = {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
+    value = {name: np.concatenate([block[name] for block in blocks])[order] for name in blocks[0]}
     comparable = np.isfinite(value["auroc"])
     if comparable.sum() < 2:
         raise ValueError(f"loss must differ within at least 2 prompts to judge a judge, got {comparable.sum()}")
@@ -149,7 +149,7 @@ def report(k, T, *, loss, reward, level=0.95, seed, resamples=1000):
     for prompts, block_loss, block_reward in scored.blocks():
         tails[prompts] = tie_averaged(block_loss, block_reward)[:, :depth]
     tail, tail_low, tail_high = estimate(tails, level, resamples, rng)
-    table = subset_averages(scored, k, T)
+    table = np.concatenate([subset_averages(scored.take(rows), k, T) for rows in parts(len(scored.sizes), progress)])
     expansion = _expansion(k[:, None].astype(float), T, value)
     error = 1 / len(table) ** 0.5
     turn, turn_low, turn_high = estimate(value["turn"], level, resamples, rng)

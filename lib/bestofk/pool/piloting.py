@@ -7,6 +7,7 @@ import numpy as np
 from .. import reranking
 from .._checks import generator, sample_count
 from ._input import Pool, counts_and_temperatures, read_pool
+from .curves import bar
 from .subsets import subset_averages, tie_averaged
 
 METHODS = ("subsets", "replacement", "power law")
@@ -50,7 +51,7 @@ class Pilot:
     regret: dict
 
 
-def pilot(k, T, *, loss, reward, samples=16, draws=100, methods=METHODS, seed):
+def pilot(k, T, *, loss, reward, samples=16, draws=100, methods=METHODS, seed, progress=False):
     """Choose the best k and T on small pilots of a pool, many times, and compare with the whole pool.
 
     A pilot keeps `samples` random samples of every prompt.
@@ -67,6 +68,8 @@ def pilot(k, T, *, loss, reward, samples=16, draws=100, methods=METHODS, seed):
     methods : sequence of str
         Ways to choose, of `Pilot.chosen_k`'s; "power law" is passed over unless T = 0 is the only temperature.
     seed : int or numpy.random.Generator
+    progress : bool
+        Show a progress bar over the pilots (needs tqdm).
 
     Returns
     -------
@@ -111,7 +114,7 @@ def pilot(k, T, *, loss, reward, samples=16, draws=100, methods=METHODS, seed):
     chosen = {name: np.empty((draws, 2), dtype=int) for name in methods}
     promised = {name: np.empty(draws) for name in methods}
     reach = np.flatnonzero(k <= samples)
-    for draw in range(draws):
+    for draw in bar(range(draws), draws, "pilots", progress):
         part = _drawn(pool, samples, rng)
         near = subset_averages(part, k[reach], T).mean(axis=0)
         i, j = np.unravel_index(near.argmin(), near.shape)

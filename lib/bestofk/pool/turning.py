@@ -47,7 +47,7 @@ class Regimes:
     optimum: Optimum
 
 
-def regimes(k, T, *, loss, reward, level=0.95, seed, resamples=1000):
+def regimes(k, T, *, loss, reward, level=0.95, seed, resamples=1000, progress=False):
     """Predict from the law of the scores whether the loss turns back, and look whether it did.
 
     The criterion is sufficient, at large k: for T > 0 the loss of one law approaches its limit as
@@ -57,7 +57,7 @@ def regimes(k, T, *, loss, reward, level=0.95, seed, resamples=1000):
 
     Parameters
     ----------
-    k, loss, reward, level, seed, resamples
+    k, loss, reward, level, seed, resamples, progress
         As for `optimum`; k = 1 must be among the candidates. Unscored samples are left out, as in `report`.
     T : float or 1-D array of float
         Finite and > 0.
@@ -86,8 +86,8 @@ def regimes(k, T, *, loss, reward, level=0.95, seed, resamples=1000):
     for prompts, block_loss, block_reward in pool.blocks():
         turns[prompts] = prompt_turn(block_loss, block_reward, T)
     turn, low, high = estimate(turns, level, resamples, generator(seed))
-    table = subset_averages(pool, k, T)
-    found = choose(k, T, lambda rows: table[rows], len(table), level, seed, resamples)
+    table = lambda rows: subset_averages(pool.take(rows), k, T)  # noqa: E731
+    found = choose(k, T, table, len(pool.sizes), level, seed, resamples, progress)
     one, most = found.k_set[k.argmin()], found.k_set[k.argmax()]
     return Regimes(
         k=k,
