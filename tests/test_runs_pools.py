@@ -314,3 +314,49 @@ def test_lm_eval_damage_is_named(tmp_path):
     rows = lm_eval_rows(resps=[[["-1.2", "True"]], 3])
     with pytest.raises(ValueError, match="line 1: resps must list the completions"):
         pools.read(lm_eval_file(path, rows), judge="perfect")
+
+
+def test_texts_and_tokens_of_a_table_are_read_where_it_has_them(tmp_path):
+    texts = ["a", "b", "a", "c", "a", "a", "a", "a", "d", "e", "f", "d"]  # 1 + 1 + 1 + 0 repeats
+    table = frame(response=texts, completion_tokens=[10, 20, None, *[20] * 9])
+    paths = [write(table, tmp_path / name) for name in ("t.csv", "t.parquet", "t.jsonl")]
+    for found in map(pools.read, [table, *paths]):
+        assert [len(set(row)) for row in found.text] == [2, 2, 2, 3]
+        assert "3 of 12 samples (25%) repeat a text of the same prompt" in found.notes
+        assert found.tokens == pytest.approx((10 + 20 * 10) / 11) and found.judge_tokens is None
+    named = table.rename(columns={"response": "said", "completion_tokens": "n"})
+    assert pools.read(named).text is None and pools.read(named).tokens is None
+    named = pools.read(named, columns={"text": "said", "tokens": "n"})
+    np.testing.assert_array_equal(named.text, found.text)
+    messages = pools.read(table.assign(response=[[{"content": text}] for text in texts]))
+    assert [len(set(row)) for row in messages.text] == [2, 2, 2, 3]
+    assert len(pools.read(table).take([0, 2]).text) == 2
+
+
+def test_the_first_of_each_text_is_the_first_stored():
+    rng = np.random.default_rng(0)
+    code, text = np.sort(rng.integers(0, 5, 200)), rng.integers(0, 9, 200)
+    seen, first = set(), []
+    for pair in zip(code.tolist(), text.tolist()):
+        first.append(pair not in seen)
+        seen.add(pair)
+    np.testing.assert_array_equal(pools.first_of_each(code, text), first)
+
+
+@pytest.mark.parametrize(
+    "run, judge, texts, tokens, prompt_tokens, judge_tokens",
+    [
+        ("smollm2-arithmetic", "yes-smollm2", True, 1360905 / 76800, 124017 / 600, 235346 / 600),
+        ("smollm2-arithmetic", "length", True, 1360905 / 76800, 124017 / 600, 0),
+        ("qwen2.5-0.5b-gsm8k", "perfect", True, 985545 / 3200, None, 0),  # texts unpublished, none repeats
+        ("smollm2-gsm8k", "entropy-smollm2", False, 316586 / 3200, 38946 / 100, 372016 / 100),
+    ],
+)
+def test_costs_and_repeats_are_the_manifests(run, judge, texts, tokens, prompt_tokens, judge_tokens):
+    found = pools.read(run, judge=judge)
+    cost = (found.tokens, found.prompt_tokens, found.judge_tokens)
+    assert cost == pytest.approx((tokens, prompt_tokens, judge_tokens)) and (found.text is not None) == texts
+    note = "23 of 3200 samples (0.7%) repeat a text of the same prompt; the texts are not published"
+    assert (note in found.notes) == (run == "smollm2-gsm8k")
+    if run == "smollm2-arithmetic":
+        assert sum(len(set(row)) for row in found.text) == 19009

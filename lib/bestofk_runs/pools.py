@@ -23,6 +23,8 @@ ALIASES = {
     "loss": ("loss", "error"),
     "correct": ("correct", "is_correct", "passed", "exact_match"),
     "score": ("score", "reward", "judge_score"),
+    "text": ("completion", "completions", "response", "responses", "generation"),
+    "tokens": ("completion_tokens", "output_tokens", "n_tokens"),
 }
 BUILT_IN = ("perfect", "short", "long")
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
@@ -47,6 +49,8 @@ class Pool:
         Reward is -inf where the judge gave no readable score.
     flagged : same shape, bool
         Samples that were cut off, have no readable answer or no score.
+    text : same shape, int, or None
+        A number a distinct text; None where texts are not known.
     N : int
         Samples that every prompt has.
     notes : tuple of str
@@ -54,6 +58,11 @@ class Pool:
     synthetic : bool
     tokens : float or None
         Mean tokens of a sample, where they are known.
+    prompt_tokens : float or None
+        Mean tokens of a prompt, where they are known.
+    judge_tokens : float or None
+        Tokens that the judge's model read for all samples of a prompt, on average; 0 for a judge that asks no model,
+        None where it is not known.
     """
 
     name: str
@@ -67,11 +76,14 @@ class Pool:
     notes: tuple
     synthetic: bool = False
     tokens: float | None = None
+    prompt_tokens: float | None = None
+    judge_tokens: float | None = None
+    text: object = None
 
     def take(self, prompts):
         """The pool of the prompts at these positions."""
         part = {}
-        for name in ("loss", "reward", "flagged"):
+        for name in ("loss", "reward", "flagged") + (() if self.text is None else ("text",)):
             values = getattr(self, name)
             part[name] = values[prompts] if isinstance(values, np.ndarray) else [values[i] for i in prompts]
         return replace(self, prompt=[self.prompt[i] for i in prompts], **part)
@@ -95,7 +107,7 @@ def read(source, *, judge=None, loss="error", columns=None, filter=None, limit=N
         grades by relative distance.
     columns : dict, optional
         For tables whose columns have other names: ``{"prompt": "qid", "correct": "ok"}``; keys prompt, sample,
-        correct, loss, score.
+        correct, loss, score, and, to count repeats and cost, text and tokens.
     filter : str, optional
         For lm-eval: use the rows of this filter only. Default: all, repeats dropped.
     limit : float, optional
@@ -154,6 +166,8 @@ class _Raw:
     notes: tuple = ()
     synthetic: bool = False
     tokens: float | None = None
+    prompt_tokens: float | None = None
+    judge_tokens: float | None = None
 
 
 def _read_path(source, judge, loss, columns, filter):
@@ -235,9 +249,14 @@ def _run(name, root, judge, loss):
     if not keep.all():
         notes.append(f"{_share(~keep)} have no number as an answer, so no squared error: left out")
     unreadable = np.array([answer is None for answer in run.answer.ravel()]).reshape(run.shape)
-    text = None
+    text, repeats = None, run.manifest.get("summary", {}).get("duplicates_within_prompts")
     if run.texts is not None:
         text = np.unique(run.texts[keep].astype(str), return_inverse=True)[1]
+    elif repeats == 0:
+        text = np.arange(keep.sum())
+    elif repeats:
+        notes.append(f"{_share(repeats, run.loss.size)} repeat a text of the same prompt; the texts are not published")
+    prompt_tokens, judge_tokens = _reading(run.manifest, judge, prompts)
     return _Raw(
         name=name,
         source="a run of these notebooks",
@@ -253,7 +272,19 @@ def _run(name, root, judge, loss):
         notes=tuple(notes[loss == "error" :]),
         synthetic=run.manifest.get("class") == "synthetic",
         tokens=float(np.mean(lengths)) if lengths is not None else None,
+        prompt_tokens=prompt_tokens,
+        judge_tokens=judge_tokens,
     )
+
+
+def _reading(manifest, judge, prompts):
+    """Tokens of a prompt, and those that the judge's model read for all samples of a prompt; None where not known."""
+    read, record = manifest.get("summary", {}).get("tokens_in"), manifest.get("judges", {}).get(judge)
+    if record is None:
+        judged = 0 if judge in BUILT_IN else None
+    else:
+        judged = 0 if record.get("judge") in ("stored", "length", "numeric") else record.get("positions_computed") or None
+    return tuple(None if total is None else total / prompts for total in (read, judged))
 
 
 def _judge(judge, names, lengths, where):
@@ -333,6 +364,7 @@ def _lm_eval(paths, judge, wanted):
         judge=judge,
         prompts=prompts,
         text=np.array(texts),
+        judge_tokens=0.0 if judge in BUILT_IN else None,
         notes=tuple(notes),
         **{name: np.array(values) for name, values in columns.items()},
     )
@@ -523,10 +555,12 @@ def _csv_parts(path):
 
 def _table(name, parts, names, judge, columns):
     """Rows of a table as samples; `parts` yields (row before the first, frame), or makes that from columns."""
+    import pandas
+
     use = _columns(name, names, judge, columns)
     compare = "sample" not in use  # whole rows: without numbers only they can show that a table was pasted twice
     frames = parts(None if compare else [c for c in use.values() if c in names]) if callable(parts) else parts
-    codes, kept, hashes = {}, {key: [] for key in ("code", "row", "loss", "reward", "sample")}, []
+    codes, kept, hashes = {}, {key: [] for key in ("code", "row", "loss", "reward", "sample", "text", "tokens")}, []
     for before, frame in frames:
         row = before if isinstance(before, np.ndarray) else before + 1 + np.arange(len(frame))
         absent = [column for column in use.values() if column not in frame.columns and column not in BUILT_IN]
@@ -546,6 +580,11 @@ def _table(name, parts, names, judge, columns):
         kept["loss"].append(_losses(name, frame, row, use))
         if use["score"] in frame.columns:
             kept["reward"].append(_numbers(name, frame[use["score"]], row, use["score"], np.nan))
+        if "text" in use:
+            texts = frame[use["text"]].astype(str).to_numpy(dtype=object)
+            kept["text"].append(pandas.util.hash_array(texts).view(np.int64))
+        if "tokens" in use:
+            kept["tokens"].append(_numbers(name, frame[use["tokens"]], row, use["tokens"], np.nan))
         if inner is not None:
             kept["sample"].append(inner)
         elif "sample" in use:
@@ -563,7 +602,10 @@ def _table(name, parts, names, judge, columns):
     notes += _pasted(hashes) if kept["sample"] is None else ()
     if "loss" in use and any(c in names for c in ALIASES["correct"]) and "loss" not in columns:
         notes += (f"there is a column {use['loss']} and one that says correct: {use['loss']} is used",)
-    return _Raw(name, "a table", use["score"], list(codes), notes=notes, **kept)
+    tokens = kept.pop("tokens")
+    tokens = None if tokens is None or np.isnan(tokens).all() else float(np.nanmean(tokens))
+    judged = 0.0 if use["score"] in BUILT_IN and use["score"] not in names else None
+    return _Raw(name, "a table", use["score"], list(codes), notes=notes, tokens=tokens, judge_tokens=judged, **kept)
 
 
 def _row_hashes(frame):
@@ -630,7 +672,7 @@ def _exploded(name, frame, row, use):
     import pandas
 
     listed = [c for c in frame.columns if len(frame) and isinstance(frame[c].iloc[0], (list, np.ndarray))]
-    if not listed:
+    if set(listed) <= {use.get("text")}:  # a completion may be a list of messages
         return frame, row, None
     if use.get("sample") in listed:
         frame = frame.drop(columns=use["sample"])
@@ -773,20 +815,33 @@ def _assemble(raw, limit, samples):
             some = mask[keep]
             notes.append(f"{_share(some)} {'has' if some.sum() == 1 else 'have'} {meaning}")
     if raw.text is not None:
-        pairs = np.stack([code[keep], raw.text[order][keep]])
-        repeated = keep.sum() - np.unique(pairs, axis=1).shape[1]
+        repeated = int((~first_of_each(code[keep], raw.text[order][keep])).sum())
         if repeated:
             notes.append(f"{_share(repeated, keep.sum())} repeat a text of the same prompt")
     reward = np.where(np.isnan(reward), -np.inf, reward)
     ends = np.cumsum(kept_sizes)[:-1]
     parts = {"loss": loss[keep], "reward": reward[keep], "flagged": flagged[keep]}
+    if raw.text is not None:
+        parts["text"] = raw.text[order][keep]
     if len(set(kept_sizes.tolist())) == 1:
         parts = {name: values.reshape(len(kept_sizes), -1) for name, values in parts.items()}
     else:
         parts = {name: np.split(values, ends) for name, values in parts.items()}
     names = [raw.prompts[i] for i in np.flatnonzero(sizes >= N)]
-    rest = {"synthetic": raw.synthetic, "tokens": raw.tokens}
+    rest = {name: getattr(raw, name) for name in ("synthetic", "tokens", "prompt_tokens", "judge_tokens")}
     return Pool(raw.name, raw.source, raw.judge, names, N=N, notes=tuple(notes), **rest, **parts)
+
+
+def first_of_each(code, text):
+    """Mark the first sample of every (prompt, text); the others repeat it.
+
+    >>> first_of_each(np.array([0, 0, 0, 1]), np.array([5, 7, 5, 5]))
+    array([ True,  True, False,  True])
+    """
+    order = np.lexsort((text, code))  # stable: equal ones stay in order
+    new = np.ones(len(code), bool)
+    new[order[1:]] = (np.diff(code[order]) != 0) | (np.diff(text[order]) != 0)
+    return new
 
 
 def _repeats(raw, order, loss, reward):
