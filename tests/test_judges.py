@@ -671,6 +671,22 @@ def test_likelihood_kinds_share_one_pass_and_end_in_three_files(tmp_path, loads,
     assert table["score"][cut] == pytest.approx(-ent.mean(), abs=1e-3)
 
 
+def test_likelihood_judges_read_what_the_generator_read_unless_told(tmp_path, loads, llama):
+    """A base model, which has no template, can judge what a chat model wrote: with chat = false."""
+    from bestofk_runs import judging
+
+    directory = a_pool(tmp_path / "a", chat=True)
+    judging.run(settings_for(directory, judge="loglik"))
+    judging.run(settings_for(directory, judge="loglik", chat=False, judge_name="plain"))
+    prompt = PROMPT.replace("3", "4")
+    for name, text in (("loglik-smollm2", llama.chat(prompt)), ("plain", prompt)):
+        table = scores_of(directory, name)
+        place = list(zip(table["prompt_id"], table["sample_index"])).index(("p1", 2))
+        assert table["score"][place] == pytest.approx(naive(llama, text, TEXTS[2] + "\n")[0].sum(), abs=1e-3)
+    with pytest.raises(ValueError, match="chat"):
+        judging.run(settings_for(directory, judge="loglik", chat=True, judge_name="plain"))
+
+
 def test_resume_parts_and_refusal(tmp_path, loads):
     from bestofk_runs import judging
 

@@ -25,9 +25,9 @@ ASKED = (*MODEL, *RUNS_ON, "judge_prompt", "chat")
 
 # which settings each kind reads; the rest must stay at their defaults
 READS = {
-    "loglik": (*MODEL, *RUNS_ON, "end", "nodes"),
-    "loglik_mean": (*MODEL, *RUNS_ON, "end", "nodes"),
-    "entropy": (*MODEL, "end", "nodes"),  # vLLM gives no whole distributions
+    "loglik": (*MODEL, *RUNS_ON, "end", "chat", "nodes"),
+    "loglik_mean": (*MODEL, *RUNS_ON, "end", "chat", "nodes"),
+    "entropy": (*MODEL, "end", "chat", "nodes"),  # vLLM gives no whole distributions
     "yes": (*ASKED, "nodes"),
     "score_expected": (*ASKED, "nodes"),
     "score": (*ASKED, "score_max", "votes", "judge_temperature", "judge_tokens", "pattern", "seed"),
@@ -68,7 +68,7 @@ class Judge(Parameters):
     nodes: Count = 512
     end: str | None = None
     judge_prompt: str = ""
-    chat: bool = False
+    chat: bool | None = None
     score_max: Positive = 10
     votes: Count = 1
     judge_temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
@@ -262,6 +262,10 @@ def _identity(settings, generated, source):
         read = {name: value for name, value in read.items() if name not in RUNS_ON}
     if settings.judge in LIKELIHOOD:
         read["end"] = _end(settings, generated)
+        if settings.chat is None:
+            del read["chat"]  # as the generator was asked, which the pool's files determine
+    elif "chat" in read:
+        read["chat"] = bool(settings.chat)
     if "judge_prompt" in read:
         read["judge_prompt"] = prompted.template(settings.judge_prompt, settings.judge, settings.score_max)
     files = {**generated["files"], **generated.get("unpublished", {})}
@@ -353,6 +357,8 @@ def _load(settings, source, generated, proven):
         options = {name.removeprefix("http_"): getattr(settings, name) for name in names}
         return judges.load(kind, proven=proven, **options), None
     options = {n: getattr(settings, n) for n in READS[kind] if n not in (*MODEL, *RUNS_ON)}
+    if "chat" in options:
+        options["chat"] = bool(settings.chat)
     if source is None:
         return judges.load(kind, **options), None
     if kind in ("prm", "classifier") and settings.layout == "extra_0":
@@ -370,7 +376,8 @@ def _load(settings, source, generated, proven):
     )
     if kind in LIKELIHOOD:
         options["end"] = _end(settings, generated)
-        options["chat"] = generated.get("parameters", {}).get("chat", False)
+        if settings.chat is None:
+            options["chat"] = generated.get("parameters", {}).get("chat", False)
         return likelihood.measure(loaded, **options), loaded.describe()
     return judges.load(kind, engine=loaded, **options), loaded.describe()
 

@@ -18,7 +18,7 @@ def measure(engine, *, end="\n", chat=False, nodes=512):
         What ended a completion that stopped by itself: the generator's stop string, or "" for the model's
         end-of-text token. It is scored too: without it "#### 11" would always be at least as probable as "#### 112".
     chat : bool
-        The generator was asked through a chat template: so is the judge.
+        Put the generator's prompt through the model's chat template.
     nodes : int
         Most distinct token positions in one forward pass.
     """
