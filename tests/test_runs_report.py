@@ -1,5 +1,6 @@
 """The report says of four known judges what they are, and runs as a notebook on its own."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -13,7 +14,8 @@ import papermill
 import pytest
 
 from bestofk import artifacts
-from bestofk_runs import parameters, pools, reporting
+from bestofk import pool as estimators
+from bestofk_runs import analysing, parameters, pools, reporting, wording
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / "gpu_runs" / "report.ipynb"
 
@@ -137,7 +139,7 @@ def agree(findings):
 def test_ranges_show_their_gaps():
     k = np.array([1, 2, 3, 4, 6, 8])
     held = np.array([True, False, True, True, True, False])
-    assert reporting._held(k, held) == "1, 3 to 6"
+    assert wording._held(k, held) == "1, 3 to 6"
 
 
 def test_a_gain_is_not_denied_where_the_set_still_holds_one_sample(known):
@@ -148,16 +150,6 @@ def test_a_gain_is_not_denied_where_the_set_still_holds_one_sample(known):
     if kind in ("helpful", "finite"):
         assert "The set still holds one sample (k = 1 to 16)" in reporting.verdict(wide)
         assert "From k = 1 on" not in reporting.verdict(wide)
-
-
-def test_the_verdict_without_flagged_prompts():
-    table = scored("helpful")
-    table.loc[table.prompt < 50, "score"] = table.score.where(table["sample"] > 0)
-    findings = reporting.analyse(pools.read(table), k=[1, 4], T=[0], resamples=100)
-    count, random, chosen, at = findings.clean
-    assert count == 100 and at == (4, 0.0)
-    assert random.value == pytest.approx(1 - table.correct[table.prompt >= 50].mean(), abs=1e-12)
-    assert "On the 100 prompts without any flagged sample" in reporting.gaps(findings)
 
 
 def test_a_real_valued_loss_is_not_called_an_error_rate():
@@ -246,7 +238,7 @@ def executed(tmp_path_factory):
 def test_the_notebook_runs_and_its_page_needs_nothing_else(executed, assert_no_secret):
     notebook = json.loads((executed / "out.ipynb").read_text())
     outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 2
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 4
     assert not any(output["output_type"] in ("stream", "error") for output in outputs)
     page = reporting.to_html(executed / "out.ipynb").read_text()
     assert "http" not in page.replace("http://www.w3.org", "") and "papermill" not in page
@@ -274,3 +266,228 @@ def test_no_gain_but_harm_at_large_k_is_harmful():
     )
     assert reporting.regime(findings) == "harmful" and reporting.recommended(findings) == (1, 0.0)
     assert findings.harm.low > 0.2 and "Gain of the best setting tried" in reporting.advice(findings)
+
+
+# what is left out, and what it changes
+
+
+def random_subset_loss(k, T, loss, reward):
+    """Mean loss over all subsets of k samples of one prompt, by listing them; at T = 0 ties share."""
+    total = []
+    for rows in itertools.combinations(range(len(loss)), k):
+        rows = list(rows)
+        top = reward[rows].max()
+        high = np.zeros(k) if np.isneginf(top) else reward[rows] - top  # all unscored: one at random
+        weight = (high == 0).astype(float) if T == 0 else np.exp(high / T)
+        total.append((weight * loss[rows]).sum() / weight.sum())
+    return np.mean(total)
+
+
+def test_without_flagged_samples_their_rows_are_left_out_on_the_same_prompts():
+    table = scored("helpful", prompts=40, N=7, seed=3)
+    rng = np.random.default_rng(0)
+    blank = (rng.random(len(table)) < 0.1) | ((table.prompt == 5) & (table["sample"] < 6))  # prompt 5 keeps one
+    pool = pools.read(table.assign(score=table.score.mask(blank)))
+    findings = reporting.analyse(pool, k=[1, 2, 4, 7], T=[0, 1], resamples=100)
+    found = findings.unflagged
+    keep = [~row for row in pool.flagged]
+    sizes = np.array([row.sum() for row in keep])
+    N = int(np.sort(sizes)[int(0.1 * (len(sizes) - 1))])
+    prompts = np.flatnonzero(sizes >= N)
+    assert (found.samples, found.N, found.prompts) == (blank.sum(), N, len(prompts)) and 5 not in prompts
+    assert found.choice.k.tolist() == sorted({*[k for k in (1, 2, 4, 7) if k <= N], N})
+    assert found.at == reporting.recommended(found.whole) and found.at[0] > 1
+    for part, selection in ((True, found), (False, found.whole)):
+        for i, k in enumerate(found.choice.k):
+            for j, T in enumerate(found.choice.T):
+                rows = [(p, keep[p] | (not part)) for p in prompts]
+                brute = [random_subset_loss(k, T, pool.loss[p][r], pool.reward[p][r]) for p, r in rows]
+                assert selection.choice.mean[i, j] == pytest.approx(np.mean(brute), abs=1e-10)
+    k, T = found.at
+    without = [random_subset_loss(k, T, pool.loss[p][keep[p]], pool.reward[p][keep[p]]) for p in prompts]
+    gap = np.array(without) - [random_subset_loss(k, T, pool.loss[p], pool.reward[p]) for p in prompts]
+    assert found.change.value == pytest.approx(gap.mean(), abs=1e-10)
+    assert found.values[0] - found.values[1] == pytest.approx(gap.mean(), abs=1e-10)
+    half = 1.96 * gap.std(ddof=1) / len(gap) ** 0.5  # paired: the spread of differences, not of losses
+    assert found.change.high - found.change.low == pytest.approx(2 * half, rel=0.35)
+    said = reporting.gaps(findings)
+    assert f"Without the {blank.sum()} flagged samples (cut off, unreadable or unscored), on the {len(prompts)}" in said
+    assert "the verdict stays, it helps:" in said
+
+
+def test_without_repeats_every_text_of_a_prompt_counts_once():
+    rng = np.random.default_rng(1)
+    prompts, N = 60, 12
+    text = rng.integers(0, 9, (prompts, N))
+    right = (text + np.arange(prompts)[:, None]) % 3 == 0
+    table = pd.DataFrame(
+        {
+            "prompt": np.repeat(np.arange(prompts), N),
+            "correct": right.ravel().astype(int),
+            "score": (text * 7 % 9 + right * 3.0).ravel(),
+            "completion": [f"text {t}" for t in text.ravel()],
+        }
+    )
+    pool = pools.read(table)
+    findings = reporting.analyse(pool, k=[1, 2, 3], T=[0, 2], resamples=100)
+    found = findings.distinct
+    rows = [np.unique(row, return_index=True)[1] for row in text]
+    sizes = np.array([len(row) for row in rows])
+    assert found.samples == text.size - sizes.sum() and found.prompts == (sizes >= found.N).sum() and found.N > 3
+    kept = np.flatnonzero(sizes >= found.N)
+    brute = [random_subset_loss(2, 2.0, pool.loss[p][rows[p]], pool.reward[p][rows[p]]) for p in kept]
+    assert found.choice.mean[1, 1] == pytest.approx(np.mean(brute), abs=1e-10)
+    said = f"Without the {found.samples} repeated texts (every text of a prompt kept once, which is another law"
+    assert said in reporting.gaps(findings)
+    assert found.whole.choice.k.tolist() == [1, 2, 3]
+    once = reporting.analyse(pools.read(table.assign(completion=range(len(table)))), k=[1, 2], T=[0], resamples=100)
+    assert once.distinct is None and "- No text repeats within a prompt." in reporting.gaps(once)
+    unknown = reporting.analyse(pools.read(table.drop(columns="completion")), k=[1, 2], T=[0], resamples=100)
+    assert "the pool has no texts, so whether samples repeat cannot be checked" in reporting.gaps(unknown)
+
+
+def test_a_verdict_that_rests_on_flagged_samples_is_said_at_the_top():
+    """The judge only tells cut-off answers, which are wrong: without them it knows nothing."""
+    rng = np.random.default_rng(2)
+    right = rng.random((200, 16)) < 0.5
+    cut = ~right & (rng.random(right.shape) < 0.4)
+    pool = pools.Pool(
+        "p", "a run", "j", list(map(str, range(200))), 1.0 - right, rng.normal(size=right.shape) - 4 * cut, cut, 16, ()
+    )
+    findings = reporting.analyse(pool, T=[0], resamples=200)
+    assert reporting.regime(findings) == "helpful" and reporting.regime(findings.unflagged) == "blind"
+    said = "- Without the flagged samples the verdict changes: no gain shown (last section)."
+    assert said in reporting.advice(findings)
+    assert "the verdict **changes from “it helps” to “no gain shown”**: k = 1 (with them k = " in reporting.gaps(findings)
+
+
+def test_too_few_samples_without_the_flagged_ones_are_no_verdict():
+    table = scored("helpful", prompts=20, N=6)
+    pool = pools.read(table.assign(score=table.score.where((table["sample"] < 2) | (table.prompt < 3))), judge="score")
+    findings = reporting.analyse(pool, k=[1, 2], T=[0], resamples=100)
+    assert findings.unflagged == "without them only 3 prompts keep 3 samples, too few for a verdict"
+    assert "- Flagged samples: without them only 3 prompts keep 3 samples" in reporting.gaps(findings)
+
+
+# the expansion, the turn, the cost
+
+
+def test_the_expansion_is_that_of_the_two_covariances_of_every_prompt(known):
+    _, findings = known
+    card, loss, score = findings.card, np.array(findings.pool.loss), np.array(findings.pool.reward)
+    first = [np.cov(a, b)[0, 1] for a, b in zip(loss, score)]
+    assert card.covariance.value == pytest.approx(np.mean(first), abs=1e-12)
+    shares = [np.mean(np.array(first) < 0), np.mean(np.array(first) == 0), np.mean(np.array(first) > 0)]
+    assert card.covariance_signs == pytest.approx(shares)
+    k, T = card.k[0], card.T[-1]
+    bend = (k - 1) * (k - 2) / (2 * k**2) * card.curvature.value
+    predicted = loss.mean() + (k - 1) / k * np.mean(first) / T + bend / T**2
+    assert card.expansion[0, -1] == pytest.approx(predicted, abs=1e-12)
+    said = reporting.numbers(findings)
+    for value, signs in ((card.covariance, card.covariance_signs), (card.curvature, card.curvature_signs)):
+        assert f"| {value} |" in said
+        assert f"negative on {signs[0]:.0%} of prompts, zero on {signs[1]:.0%}, positive on {signs[2]:.0%}" in said
+
+
+def test_where_the_expansion_holds_is_read_off_the_card():
+    card = reporting.analyse(pools.read(scored("finite", prompts=60)), T=[0, 1], resamples=100).card
+    start = analysing.expands_from(card)
+    share = np.abs(card.measured - card.expansion)[0] / np.abs(card.measured[0] - card.loss.value)
+    at = list(card.T).index(start)
+    assert (share[at:] <= 0.1).all() and share[at - 1] > 0.1 and at > 0
+    assert analysing.expands_from(replace(card, expansion=card.expansion + 1)) is None
+    good = replace(card, expansion=card.measured)
+    assert analysing.expands_from(good) == card.T[0]
+
+
+def test_the_turn_is_that_of_regimes_and_the_measured_sets_are_the_verdicts(known):
+    _, findings = known
+    choice = findings.choice
+    T = choice.T[choice.T > 0]
+    data = {"loss": findings.pool.loss, "reward": findings.pool.reward}
+    oracle = estimators.regimes(choice.k, T, **data, seed=1, resamples=2000)
+    found = analysing.turns(findings)
+    assert list(found) == T.tolist()
+    for t, predicted, turn, low, high in zip(T, oracle.predicted, oracle.turn, oracle.turn_low, oracle.turn_high):
+        card = list(findings.card.T).index(t)
+        assert findings.card.turn[card] == pytest.approx(turn, abs=1e-12)
+        if min(abs(low), abs(high)) > 0.2 * (high - low):  # clear of the resamples' noise
+            assert found[t][0] == predicted
+        assert found[t][1] == (not choice.k_set[-1, list(choice.T).index(t)])
+        assert re.search(rf"{found[t][0]} at T = [^|;]*\b{t:g}\b", reporting.numbers(findings))
+
+
+def test_a_turn_that_rises_is_said():
+    rng = np.random.default_rng(1)
+    answer = rng.normal(size=(300, 32))
+    table = pd.DataFrame({"prompt": np.repeat(np.arange(300), 32), "loss": answer.ravel() ** 2})
+    findings = reporting.analyse(
+        pools.read(table.assign(score=-((answer - 2).ravel() ** 2))), k=[1, 2, 4, 8, 32], T=[0.5, 40], resamples=200
+    )
+    assert analysing.turns(findings) == {0.5: ("rises", True), 40.0: ("falls", False)}
+    said = reporting.numbers(findings)
+    assert "| rises at T = 0.5; falls at T = 40 |" in said and "all 32 samples excluded as best at T = 0.5 |" in said
+
+
+def test_the_cost_counts_samples_prompts_and_judge():
+    base = reporting.analyse(pools.read(scored("helpful", prompts=30, N=8)), k=[1, 2, 4], T=[0], resamples=100)
+    k = reporting.recommended(base)[0]
+    assert k > 1
+
+    def cost(**known):
+        return list(wording._cost(replace(base, pool=replace(base.pool, **known))))
+
+    assert cost() == [
+        ("Tokens of a sample", "not known", "the pool does not say"),
+        ("... that the judge reads for it", "not known", "the judge's own cost is not in the pool"),
+    ]
+    (_, tokens, total), (_, judged, said) = cost(tokens=50.0, prompt_tokens=30.0, judge_tokens=400.0)
+    assert (tokens, judged) == ("50", "50") and total == f"{50 * k} a prompt at k = {k}, and 30 of the prompt once"
+    assert said.startswith("400 a prompt for all 8 samples") and said.endswith(f"at k = {k} between {400 * k // 8} and 400")
+    assert cost(judge_tokens=0.0)[1][1:] == ("0", "it asks no model")
+
+
+def test_scored_samples_are_named_where_some_are_not():
+    """Where unscored answers are the worst, a random sample and a random scored one differ, and are told apart."""
+    table = scored("blind", prompts=60, N=8)
+    missing = (table.correct == 0) & (table["sample"] % 2 == 0)
+    findings = reporting.analyse(pools.read(table.assign(score=table.score.mask(missing))), T=[0], resamples=100)
+    assert findings.card.loss.value < findings.random.value - 0.05
+    assert "a random scored sample" in reporting.reading(findings)
+    assert "with a perfect judge among the scored samples" in reporting.numbers(findings)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_figures_are_drawn_together_or_apart(known, apart):
+    import matplotlib.pyplot as plt
+
+    _, findings = known
+    for draw in (reporting.curves, reporting.ranking):
+        figures = draw(findings, apart=apart)
+        axes = [axis for figure in (figures if apart else [figures]) for axis in figure.axes]
+        assert len(axes) == 2 and all(axis.get_xlabel() and axis.get_ylabel() for axis in axes)
+    expansion = axes[1].lines[-1]
+    card = findings.card
+    for t, value in zip(card.T, card.expansion[0]):  # the drawn line passes through the card's numbers
+        drawn = np.interp(t, expansion.get_xdata(), expansion.get_ydata())
+        assert drawn == pytest.approx(value, abs=2e-3 * max(1, abs(value)))
+    plt.close("all")
+
+
+def test_blank_scores_are_unscored_in_the_recipe_and_in_the_report(tmp_path, monkeypatch):
+    table = scored("helpful", prompts=30, N=6)
+    table["score"] = table.score.mask(np.arange(len(table)) % 7 == 0)
+    table.to_csv(tmp_path / "samples.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    (recipe,) = re.findall(r"```python\n(.*?)```", (NOTEBOOK.parents[1] / "README.md").read_text(), re.S)
+    scope = {}
+    exec(recipe, scope)
+    pool = pools.read(tmp_path / "samples.csv")
+    np.testing.assert_array_equal(np.array(scope["reward"]), pool.reward)
+    assert np.isneginf(pool.reward).sum() == table.score.isna().sum() > 0
+    assert scope["curve"].mean[1, 0] == pytest.approx(
+        np.mean([random_subset_loss(2, 0, a, b) for a, b in zip(pool.loss, pool.reward)]), abs=1e-10
+    )
+    assert f"- {table.score.isna().sum()} of 180 samples (14%) have no score: kept only if" in reporting.gaps(
+        reporting.analyse(pool, k=[1, 2], T=[0], resamples=100)
+    )

@@ -8,6 +8,7 @@ texts. A value that cannot be read is refused, naming its row and column.
 
 import glob
 import json
+from array import array
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,7 +29,8 @@ ALIASES = {
 }
 BUILT_IN = ("perfect", "short", "long")
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
-PART = 200_000  # rows of a table held as Python objects at a time
+PART = 200_000  # rows of a table held as Python objects at a time, and their characters or bytes:
+TEXT = 2**22
 ENOUGH = 0.9  # share of prompts that must reach the N used; those with fewer samples are left out
 
 
@@ -61,8 +63,8 @@ class Pool:
     prompt_tokens : float or None
         Mean tokens of a prompt, where they are known.
     judge_tokens : float or None
-        Tokens that the judge's model read for all samples of a prompt, on average; 0 for a judge that asks no model,
-        None where it is not known.
+        Tokens that the judge's model read for all samples of a prompt, on average; 0 for a judge that needs no more
+        than the run itself, None where it is not known.
     """
 
     name: str
@@ -256,7 +258,7 @@ def _run(name, root, judge, loss):
         text = np.arange(keep.sum())
     elif repeats:
         notes.append(f"{_share(repeats, run.loss.size)} repeat a text of the same prompt; the texts are not published")
-    prompt_tokens, judge_tokens = _reading(run.manifest, judge, prompts)
+    prompt_tokens, judge_tokens = _reading(name, run.manifest, judge, prompts)
     return _Raw(
         name=name,
         source="a run of these notebooks",
@@ -277,13 +279,15 @@ def _run(name, root, judge, loss):
     )
 
 
-def _reading(manifest, judge, prompts):
+def _reading(run, manifest, judge, prompts):
     """Tokens of a prompt, and those that the judge's model read for all samples of a prompt; None where not known."""
     read, record = manifest.get("summary", {}).get("tokens_in"), manifest.get("judges", {}).get(judge)
     if record is None:
         judged = 0 if judge in BUILT_IN else None
     else:
-        judged = 0 if record.get("judge") in ("stored", "length", "numeric") else record.get("positions_computed") or None
+        asks = record.get("judge") not in ("stored", "length", "numeric")
+        other = record.get("settings", {}).get("parameters", {}).get("estimate_run", run) != run
+        judged = (record.get("positions_computed") or None) if asks else None if other else 0
     return tuple(None if total is None else total / prompts for total in (read, judged))
 
 
@@ -312,9 +316,9 @@ def _built_in(judge, loss, lengths):
 def _lm_eval(paths, judge, wanted):
     """One row a prompt and filter; the completions of all filters are the same and are read once."""
 
-    seen, prompts, columns = {}, [], {name: [] for name in ("code", "loss", "reward", "unreadable", "row")}
-    filters, repeats, texts = {}, 0, []
-    distinct, own = {}, {}
+    kinds = {"code": "q", "loss": "d", "reward": "d", "unreadable": "b", "row": "q", "text": "q"}
+    seen, prompts, columns = {}, [], {name: array(kind) for name, kind in kinds.items()}
+    filters, repeats, own = {}, 0, {}
     for path in paths:
         for line, record in lines(Path(path)):
             where = f"{path} line {line}"
@@ -324,7 +328,7 @@ def _lm_eval(paths, judge, wanted):
                 continue
             doc = record.get("doc") if isinstance(record.get("doc"), dict) else {}
             completions = completions_of(record, where)
-            key = (record.get("doc_hash") or json.dumps(doc, sort_keys=True), str(record.get("doc_id")))
+            key = (record.get("doc_hash") or hash(json.dumps(doc, sort_keys=True)), str(record.get("doc_id")))
             if key in seen:
                 if seen[key][0] != hash(tuple(completions)):
                     raise ValueError(
@@ -340,12 +344,10 @@ def _lm_eval(paths, judge, wanted):
             seen[key] = (hash(tuple(completions)), where, (1.0 - losses[0], 1.0 - sum(losses) / len(losses)))
             _compare(own, record, name, seen[key][2])
             scores = _lm_eval_scores(record, judge, losses, completions, where)
-            columns["code"] += [len(prompts)] * len(completions)
-            columns["loss"] += losses
-            columns["reward"] += scores
-            columns["unreadable"] += [answer is None for answer in found]
-            columns["row"] += [line] * len(completions)
-            texts += [distinct.setdefault(text, len(distinct)) for text in completions]
+            rows = {"code": [len(prompts)] * len(completions), "row": [line] * len(completions), "loss": losses}
+            rows |= {"reward": scores, "unreadable": [answer is None for answer in found], "text": map(hash, completions)}
+            for column, values in rows.items():
+                columns[column].extend(values)
             prompts.append(key[1])
     if wanted is not None and wanted not in filters:
         raise ValueError(f"{paths[0]} has no filter {wanted!r}, only {', '.join(map(str, filters))}")
@@ -363,10 +365,9 @@ def _lm_eval(paths, judge, wanted):
         source="samples stored by lm-eval",
         judge=judge,
         prompts=prompts,
-        text=np.array(texts),
         judge_tokens=0.0 if judge in BUILT_IN else None,
         notes=tuple(notes),
-        **{name: np.array(values) for name, values in columns.items()},
+        **{name: np.array(values, dtype=bool if name == "unreadable" else None) for name, values in columns.items()},
     )
 
 
@@ -455,6 +456,12 @@ def _score(value, where):
 
 def lines(path):
     """Yield (line number, object) of a JSONL file, plain or compressed."""
+    for line, _, record in _sized_lines(path):
+        yield line, record
+
+
+def _sized_lines(path):
+    """Yield (line number, characters, object)."""
     import io
 
     import pyarrow
@@ -471,7 +478,7 @@ def lines(path):
                     raise ValueError(f"{path} line {line} is not JSON: {_short(text.strip())}") from None
                 if not isinstance(record, dict):
                     raise ValueError(f"{path} line {line} is not an object with named fields: {_short(text.strip())}")
-                yield line, record
+                yield line, len(text), record
         except UnicodeDecodeError:
             raise ValueError(f"{path} is not UTF-8 text (after line {line})") from None
         except OSError as error:
@@ -484,15 +491,18 @@ def lines(path):
 def _jsonl_parts(path):
     import pandas
 
-    rows, numbers = [], []
-    for number, (_, record) in enumerate(lines(path), 1):
-        rows.append(record)
-        numbers.append(number)
-        if len(rows) == PART:
-            yield np.array(numbers), pandas.DataFrame(rows, dtype=object)
-            rows, numbers = [], []
-    if rows:
-        yield np.array(numbers), pandas.DataFrame(rows, dtype=object)
+    def parts(columns):
+        start, rows, held = 0, [], 0
+        for _, characters, record in _sized_lines(path):
+            rows.append(record if columns is None else {name: record[name] for name in columns if name in record})
+            held += characters
+            if len(rows) == PART or held > TEXT:
+                yield start, pandas.DataFrame(rows, dtype=object)
+                start, rows, held = start + len(rows), [], 0
+        if rows:
+            yield start, pandas.DataFrame(rows, dtype=object)
+
+    return parts
 
 
 def _parquet_parts(path):
@@ -505,7 +515,10 @@ def _parquet_parts(path):
 
     def parts(columns):
         start = 0
-        size = PART if columns else max(1, PART // 10)  # whole rows may hold long texts
+        bytes_a_row = sum(file.metadata.row_group(i).total_byte_size for i in range(file.num_row_groups)) / max(
+            file.metadata.num_rows, 1
+        )
+        size = int(np.clip(TEXT / max(bytes_a_row, 1), 1, PART))
         for batch in file.iter_batches(batch_size=size, columns=columns):
             yield start, batch.to_pandas()
             start += batch.num_rows
@@ -559,22 +572,20 @@ def _table(name, parts, names, judge, columns):
 
     use = _columns(name, names, judge, columns)
     compare = "sample" not in use  # whole rows: without numbers only they can show that a table was pasted twice
-    frames = parts(None if compare else [c for c in use.values() if c in names]) if callable(parts) else parts
+    wanted = [column for column in dict.fromkeys(use.values()) if column in names]
+    frames = parts(None if compare else wanted) if callable(parts) else parts
     codes, kept, hashes = {}, {key: [] for key in ("code", "row", "loss", "reward", "sample", "text", "tokens")}, []
     for before, frame in frames:
-        row = before if isinstance(before, np.ndarray) else before + 1 + np.arange(len(frame))
-        absent = [column for column in use.values() if column not in frame.columns and column not in BUILT_IN]
-        if absent:
-            raise ValueError(f"{name} data row {row[0]} has no column {absent[0]}")
+        row = before + 1 + np.arange(len(frame))
         if compare:
             hashes.append(_row_hashes(frame))
-        frame = frame[[column for column in dict.fromkeys(use.values()) if column in frame.columns]]
+        frame = frame[[column for column in wanted if column in frame.columns]].reindex(columns=wanted)
         frame, row, inner = _exploded(name, frame, row, use)
         prompt = frame[use["prompt"]]
         if prompt.isna().any():
             raise ValueError(f"{name} data row {row[prompt.isna().argmax()]}, column {use['prompt']}: no prompt")
         local, distinct = prompt.astype(str).factorize()
-        known = np.array([codes.setdefault(value, len(codes)) for value in distinct], dtype=np.int64)
+        known = np.array([codes.setdefault(str(value), len(codes)) for value in distinct], dtype=np.int64)
         kept["code"].append(known[local] if len(known) else np.empty(0, np.int64))
         kept["row"].append(row)
         kept["loss"].append(_losses(name, frame, row, use))
@@ -591,7 +602,7 @@ def _table(name, parts, names, judge, columns):
             kept["sample"].append(_whole(name, frame[use["sample"]], row, use["sample"]))
     if not kept["code"] or not sum(map(len, kept["code"])):
         raise ValueError(f"{name} holds no rows")
-    kept = {key: np.concatenate(values) if values else None for key, values in kept.items()}
+    kept = {key: np.concatenate(kept.pop(key)) if kept[key] else None for key in tuple(kept)}
     if kept["reward"] is None:
         kept["reward"] = _built_in(use["score"], kept["loss"], None)
     plus = np.flatnonzero(np.isposinf(kept["reward"]))
@@ -774,8 +785,8 @@ def _whole(name, column, row, label):
 
 def _assemble(raw, limit, samples):
     notes = list(raw.notes)
-    order = np.argsort(raw.code, kind="stable") if raw.sample is None else np.lexsort((raw.sample, raw.code))
-    code, loss, reward = raw.code[order], raw.loss[order].astype(float), raw.reward[order].astype(float)
+    order = _order(raw.code, raw.sample)
+    code, loss, reward = raw.code[order], np.asarray(raw.loss[order], float), np.asarray(raw.reward[order], float)
     flagged = np.isnan(reward)
     if flagged.all():
         raise ValueError(f"{raw.name} has no score by {raw.judge} at all: every one is missing")
@@ -842,6 +853,15 @@ def first_of_each(code, text):
     new = np.ones(len(code), bool)
     new[order[1:]] = (np.diff(code[order]) != 0) | (np.diff(text[order]) != 0)
     return new
+
+
+def _order(code, sample):
+    """What sorts the rows by prompt and sample: positions, or a slice (which copies nothing) if they are sorted."""
+    again = np.diff(code) == 0
+    rising = np.diff(code) >= 0 if sample is None else (np.diff(code) > 0) | (again & (np.diff(sample) >= 0))
+    if rising.all():
+        return slice(None)
+    return np.argsort(code, kind="stable") if sample is None else np.lexsort((sample, code))
 
 
 def _repeats(raw, order, loss, reward):

@@ -77,8 +77,8 @@ def curve(k, T, *, loss, reward, level=0.95, seed, resamples=1000, progress=Fals
     seed : int or numpy.random.Generator
     resamples : int
         Number of bootstrap resamples, at least 100.
-    progress : bool
-        Show a progress bar (needs tqdm).
+    progress : bool or str
+        Show a progress bar (needs tqdm) once it takes more than a second; under this name, if one is given.
 
     Returns
     -------
@@ -168,13 +168,17 @@ def parts(prompts, progress=False):
 
 
 def bar(items, total, what, progress, size=lambda item: 1):
-    """Yield `items` under a progress bar with rate and remaining time, if `progress`."""
+    """Yield `items` under a progress bar with rate and remaining time, if `progress` (its name, if it is a text).
+
+    The bar is plain text in notebooks, too: papermill's log shows no widgets.
+    """
     if not progress:
         yield from items
         return
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
-    with tqdm(total=total, desc=what, unit=what[:-1]) as shown:
+    name = progress if isinstance(progress, str) else what
+    with tqdm(total=total, desc=name, unit=what[:-1], delay=1, mininterval=1, leave=False) as shown:
         for item in items:
             yield item
             shown.update(size(item))
