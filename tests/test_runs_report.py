@@ -168,6 +168,8 @@ def test_scores_that_are_all_equal_are_no_gain():
 
 
 def test_too_small_a_pool_is_refused():
+    with pytest.raises(ValueError, match="has 1 prompt with 16 samples each: a report"):
+        reporting.analyse(pools.read(scored("helpful", prompts=1)))
     with pytest.raises(ValueError, match="has 3 prompts with 16 samples each.*at least 4 prompts"):
         reporting.analyse(pools.read(scored("helpful", prompts=3)))
 
@@ -177,6 +179,19 @@ def test_a_pool_without_differences_is_refused_by_name_and_reason(correct, reaso
     message = f"the table has 0 prompts whose scored samples differ in loss.*all scored answers {reason}; check its loss"
     with pytest.raises(ValueError, match=message):
         reporting.analyse(pools.read(scored("blind").assign(correct=correct)))
+
+
+def test_one_scored_sample_a_prompt_is_not_blamed_on_the_losses():
+    table = scored("helpful", prompts=20, N=4)
+    message = "0 prompts whose scored samples differ .*: no prompt has two scored samples; check the scores by score"
+    with pytest.raises(ValueError, match=message):
+        reporting.analyse(pools.read(table.assign(score=table.score.where(table["sample"] == 2))))
+
+
+def test_a_question_among_the_notes_ends_as_one():
+    table = scored("helpful", prompts=20, N=4).drop(columns="sample")
+    said = reporting.gaps(reporting.analyse(pools.read(pd.concat([table, table])), k=[1, 2], T=[0], resamples=100))
+    assert "was the table pasted twice?\n" in said
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from bestofk import pool as estimators
 from .pools import ENOUGH, Pool, first_of_each
 
 FEWEST = 3  # samples that every prompt must have for a report
+LONELY = "no prompt has two scored samples"
 AGREES = 0.1  # of the change of the loss: how near the expansion must come to the measured curve
 
 
@@ -138,12 +139,14 @@ def analyse(pool, *, k=None, T=None, level=0.95, seed=0, resamples=1000, progres
     Findings
     """
     if len(pool.prompt) < 4 or pool.N < FEWEST:
+        size = f"{_count(len(pool.prompt), 'prompt')} with {_count(pool.N, 'sample')} each"
         raise ValueError(
-            f"pool {pool.name} has {len(pool.prompt)} prompts with {pool.N} samples each: a report resamples prompts "
-            f"and compares samples, so it needs at least 4 prompts with {FEWEST} samples"
+            f"pool {pool.name} has {size}: a report resamples prompts and compares samples, so it needs at least 4 "
+            f"prompts with {FEWEST} samples"
         )
     if trouble := _no_difference(pool):
         cause = "its loss or correct column" if pool.source == "a table" else "how its answers are extracted"
+        cause = f"the scores by {pool.judge}" if LONELY in trouble else cause
         raise ValueError(f"{pool.name} has {trouble}; check {cause}")
     unit = spread(pool)
     k = counts(pool.N) if k is None else sorted({1, *k})
@@ -155,8 +158,9 @@ def analyse(pool, *, k=None, T=None, level=0.95, seed=0, resamples=1000, progres
     card = estimators.report(min(4, pool.N), sorted({t for t in [*T, *high] if 0 < t < np.inf}), **data)
     opposite = -pool.loss if isinstance(pool.loss, np.ndarray) else [-row for row in pool.loss]
     perfect = estimators.curve(found.choice.k, 0, **{**data, "reward": opposite, "resamples": 100}).mean
+    powers = [n for n in found.choice.k if n & (n - 1) == 0]
     try:
-        power = estimators.power_law([n for n in found.choice.k if n & (n - 1) == 0], **data)
+        power = estimators.power_law(powers, **data) if len(powers) > 3 else "a fit needs k = 1, 2, 4 and 8"
     except ValueError as error:
         power = str(error)
     return Findings(
@@ -196,11 +200,13 @@ def _no_difference(pool):
     if count >= 2:
         return ""
     losses = np.concatenate(scored)
-    if (losses == losses[0]).all() and losses[0] in (0, 1):
+    if max(map(len, scored)) < 2:
+        reason = LONELY
+    elif (losses == losses[0]).all() and losses[0] in (0, 1):
         reason = f"all scored answers count as {'wrong' if losses[0] else 'right'}"
     else:
         reason = "elsewhere all scored answers of a prompt have the same loss"
-    return f"{count} prompts whose scored samples differ in loss and a judge needs 2 to be judged: {reason}"
+    return f"{_count(count, 'prompt')} whose scored samples differ in loss and a judge needs 2 to be judged: {reason}"
 
 
 def _distinct(pool, found, how):
@@ -221,7 +227,8 @@ def _without(pool, keep, found, how):
     N = min(pool.N, max(FEWEST, int(np.quantile(sizes, 1 - ENOUGH, method="lower"))))
     prompts = np.flatnonzero(sizes >= N)
     if len(prompts) < 4:
-        return f"without them {_few(len(prompts))} {N} samples, too few for a verdict"
+        kept = _count(len(prompts), "prompt") + (" keeps" if len(prompts) == 1 else " keep")
+        return f"without them only {kept} {N} samples, too few for a verdict"
     all_of = pool if len(prompts) == len(sizes) else pool.take(prompts)
     names = ("loss", "reward", "flagged") + (() if pool.text is None else ("text",))
     rows = {name: [getattr(pool, name)[i][keep[i]] for i in prompts] for name in names}
@@ -248,8 +255,8 @@ def _without(pool, keep, found, how):
     )
 
 
-def _few(count):
-    return f"only {count} prompts keep" if count != 1 else "only 1 prompt keeps"
+def _count(number, noun):
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def regime(found):

@@ -585,7 +585,7 @@ def _table(name, parts, names, judge, columns):
         if prompt.isna().any():
             raise ValueError(f"{name} data row {row[prompt.isna().argmax()]}, column {use['prompt']}: no prompt")
         local, distinct = prompt.astype(str).factorize()
-        known = np.array([codes.setdefault(str(value), len(codes)) for value in distinct], dtype=np.int64)
+        known = np.array([codes.setdefault(value, len(codes)) for value in distinct], dtype=np.int64)
         kept["code"].append(known[local] if len(known) else np.empty(0, np.int64))
         kept["row"].append(row)
         kept["loss"].append(_losses(name, frame, row, use))
@@ -671,9 +671,10 @@ def _columns(name, names, judge, given):
     wanted = [key for key in ("prompt", "score") if key not in use]
     wanted += [] if "loss" in use or "correct" in use else ["correct or loss"]
     if wanted:
+        free = [column for column in names if column not in use.values()] or names
         raise ValueError(
             f"{name} has no column for {', '.join(wanted)}; its columns are {', '.join(map(str, names))}. Say which is "
-            f'which with columns, such as {{"{wanted[0].split()[0]}": "{names[0]}"}}'
+            f'which with columns, such as {{"{wanted[-1].split()[0]}": "{free[0]}"}}'
         )
     return use
 
@@ -857,9 +858,8 @@ def first_of_each(code, text):
 
 def _order(code, sample):
     """What sorts the rows by prompt and sample: positions, or a slice (which copies nothing) if they are sorted."""
-    again = np.diff(code) == 0
-    rising = np.diff(code) >= 0 if sample is None else (np.diff(code) > 0) | (again & (np.diff(sample) >= 0))
-    if rising.all():
+    step = np.diff(code)
+    if (step >= 0 if sample is None else (step > 0) | ((step == 0) & (np.diff(sample) >= 0))).all():
         return slice(None)
     return np.argsort(code, kind="stable") if sample is None else np.lexsort((sample, code))
 

@@ -263,7 +263,7 @@ DISTINCT = "every text of a prompt kept once, which is another law: a frequent a
 def gaps(findings):
     """What was missing, repeated or left out, and the verdict without it, as a Markdown list."""
     pool, card = findings.pool, findings.card
-    lines = [f"- {note[0].upper()}{note[1:]}." for note in pool.notes]
+    lines = [f"- {note[0].upper()}{note[1:]}{'' if note.endswith('?') else '.'}" for note in pool.notes]
     if findings.unflagged is None:
         lines.append("- Every sample has an answer and a score.")
     lines += _without(findings, findings.unflagged, "flagged samples", FLAGGED)
@@ -287,7 +287,8 @@ def _without(findings, found, what, meaning):
     pool, before, after = findings.pool, regime(found.whole), regime(found)
     same = found.prompts == len(pool.prompt) and found.choice.k.max() == findings.choice.k.max()
     prompts = "all" if found.prompts == len(pool.prompt) else "the"
-    where = "" if same else f", on {prompts} {found.prompts} prompts that keep {found.N} samples, k up to {found.N}"
+    least = f"prompts that keep at least {found.N} samples, with k up to {found.N}"
+    where = "" if same else f", on {prompts} {found.prompts} {least}"
     new = recommended(found)
     settings = _setting(*new) + (f" (with them {_setting(*found.at)})" if new != found.at else "")
     changes = f"**changes from “{SAYS[before]}” to “{SAYS[after]}”**"
