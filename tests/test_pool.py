@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bestofk import pool
-from bestofk.pool import curves, scaling, subsets
+from bestofk.pool import curves, judging, scaling, subsets
 
 TEMPERATURES = np.array([0, 1e-300, 1e-6, 0.01, 0.1, 0.5, 1, 3, 10, 1e3, 1e8, np.inf])
 
@@ -320,20 +320,67 @@ def test_nothing_depends_on_memory_blocks(monkeypatch, size):
             np.testing.assert_allclose(*values, rtol=1e-6, atol=1e-12, err_msg=field.name)
 
 
-def test_a_progress_bar_counts_prompts_or_pilots(capsys):
+def test_a_progress_bar_counts_prompts_or_pilots(monkeypatch):
+    import tqdm.auto
+
+    done = []
+
+    class Bar:
+        def __init__(self, total, unit, **options):
+            done.append([unit, total, 0])
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def update(self, count):
+            done[-1][2] += count
+
+    monkeypatch.setattr(tqdm, "tqdm", Bar)
+    monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
     loss, reward = scored_pool(np.random.default_rng(15), 40, 6)
-    both = {"loss": loss + 0.1, "reward": reward, "seed": 3, "progress": True}
-    pool.curve([1, 6], 0.3, **both)
-    pool.power_law([1, 2, 3, 6], **both)
-    pool.report(2, 0.3, **both)
-    assert capsys.readouterr().err.count("40/40") >= 3
-    pool.optimum([1, 6], 0.3, **both)
-    pool.regimes([1, 2, 6], 0.3, **both)
-    assert capsys.readouterr().err.count("20/20") >= 4  # two halves
-    pool.pilot([1, 2, 6], 0, samples=4, draws=7, **both)
-    assert "pilots: 100%" in (shown := capsys.readouterr().err) and "7/7" in shown
-    pool.report(2, 0.3, **(both | {"progress": False}))
-    assert not capsys.readouterr().err
+    both = {"loss": loss + 0.1, "reward": reward, "seed": 3}
+    calls = {
+        lambda **shown: pool.curve([1, 6], 0.3, **both, **shown): [["prompt", 40, 40]],
+        lambda **shown: pool.power_law([1, 2, 3, 6], **both, **shown): [["prompt", 40, 40]],
+        lambda **shown: pool.report(2, 0.3, **both, **shown): [["prompt", 40, 40]],
+        lambda **shown: pool.optimum([1, 6], 0.3, **both, **shown): 2 * [["prompt", 20, 20]],
+        lambda **shown: pool.regimes([1, 6], 0.3, **both, **shown): 2 * [["prompt", 20, 20]],
+        lambda **shown: pool.pilot([1, 2, 6], 0, samples=4, draws=7, **both, **shown): [["pilot", 7, 7]],
+    }
+    for call, expected in calls.items():
+        done.clear()
+        call()
+        assert not done
+        call(progress=True)
+        assert done == expected
+
+
+@pytest.mark.parametrize("change", ["nothing", "some unscored", "ragged"])
+def test_table_views_and_other_types_give_the_same(change):
+    """float64 arrays are used as they are, and never written to; other types are the same numbers."""
+    loss, reward = scored_pool(np.random.default_rng(27), 30, 8)
+    reward = reward.round()
+    if change == "some unscored":
+        reward[np.random.default_rng(1).random(reward.shape) < 0.1] = -np.inf
+    given = {"loss": loss, "reward": reward}
+    if change == "ragged":
+        given = {name: [row[: 5 + i % 4] for i, row in enumerate(values)] for name, values in given.items()}
+    small = {name: [np.float32(row) for row in values] for name, values in given.items()}
+    before = [row.copy() for values in given.values() for row in values]
+    calls = [
+        lambda pools: pool.curve([1, 4], [0, 0.5], seed=0, **pools).resampled,
+        lambda pools: pool.optimum([1, 4], [0, 0.5], seed=0, **pools).joint_set,
+        lambda pools: pool.report([1, 4], 0.5, seed=0, **pools).tail_low,
+        lambda pools: pool.regimes([1, 4], 0.5, seed=0, **pools).turn,
+        lambda pools: pool.pilot([1, 4], [0, 0.5], seed=0, samples=4, draws=3, **pools).promised["replacement"],
+    ]
+    for call in calls:
+        np.testing.assert_array_equal(call(small), call(given))
+    for row, old in zip((row for values in given.values() for row in values), before, strict=True):
+        np.testing.assert_array_equal(row, old)
 
 
 def test_resamples_draw_prompts_evenly():
@@ -561,6 +608,24 @@ def test_report_by_hand():
     # Cov(loss, score): 1/6 in the first prompt, (5 + 5 + 1 + 1)/4 - 4/5 * 17/4 = -0.4 in the second, 0 in the third
     assert card.covariance.value == pytest.approx((1 / 6 - 0.4 + 0) / 3)
     assert card.covariance_signs == pytest.approx((1 / 3, 1 / 3, 1 / 3))
+
+
+def test_inversions_and_ties_are_counted():
+    rng = np.random.default_rng(28)
+    for size in (1, 2, 15, 16, 17, 33, 100, 1000):
+        for top in (1, 2, 5, 10_000):
+            values = rng.integers(0, top, size)
+            later = np.triu(np.ones((size, size), bool), 1)
+            expected = ((values[:, None] > values) & later).sum()
+            assert judging._inversions(values.astype(np.int32)) == expected
+            assert judging._tied_pairs(np.sort(values)) == ((values[:, None] == values) & later).sum()
+
+
+def test_report_pooled_auroc_leaves_out_unscored_samples():
+    loss, reward = scored_pool(np.random.default_rng(29), 12, 8)
+    whole = pool.report(2, 1.0, loss=loss[:, :6], reward=reward[:, :6], seed=0, resamples=100).auroc_pooled
+    reward[:, 6:] = -np.inf
+    assert pool.report(2, 1.0, loss=loss, reward=reward, seed=0, resamples=100).auroc_pooled == whole
 
 
 def test_report_pooled_auroc_counts_all_pairs():

@@ -65,7 +65,7 @@ def counts_and_temperatures(k, T):
 
 
 def _rows(values, name):
-    """A 2-D float array, or a list of 1-D float arrays when the prompts are ragged."""
+    """A 2-D float array, or a list of 1-D float arrays when the prompts are ragged; no copy of what is that already."""
     if hasattr(values, "__array__"):  # a table of pandas or torch, say
         values = np.asarray(values)
     else:
@@ -98,7 +98,7 @@ def prompt_rows(values, name):
 def _float(values, name):
     if values.dtype.kind not in "biuf" and values.size:
         raise ValueError(f"{name} must be real numbers, got an array of dtype {values.dtype}")
-    return values.astype(float)
+    return np.asarray(values, dtype=float)
 
 
 def _check_values(name, rows, good, rule):

@@ -122,8 +122,8 @@ def choose(k, T, values, prompts, level, seed, resamples, progress=False):
     resampled = share[0] * draws[0] + share[1] * draws[1]
     low, high = interval(resampled, level)
     error = resampled - mean
-    chosen = [_least(values) for values in means]
-    i, j = _least(mean)
+    chosen = [least(values) for values in means]
+    i, j = least(mean)
 
     def judged(values, pick):
         """Loss at a pick made from the other half's choice, averaged over both halves."""
@@ -142,8 +142,8 @@ def choose(k, T, values, prompts, level, seed, resamples, progress=False):
         low=low,
         high=high,
         best=(int(k[i]), float(T[j])),
-        best_k=np.array([k[_least(column[:, None])[0]] for column in mean.T]),
-        best_T=np.array([T[_least(row[None])[1]] for row in mean]),
+        best_k=np.array([k[least(column[:, None])[0]] for column in mean.T]),
+        best_T=np.array([T[least(row[None])[1]] for row in mean]),
         k_set=np.stack([_comparable(mean[:, j], error[:, :, j], level) for j in range(len(T))], axis=1),
         T_set=np.stack([_comparable(mean[i], error[:, i], level) for i in range(len(k))]),
         joint_set=_comparable(mean.reshape(-1), error.reshape(resamples, -1), level).reshape(mean.shape),
@@ -156,7 +156,7 @@ def choose(k, T, values, prompts, level, seed, resamples, progress=False):
     )
 
 
-def _least(mean):
+def least(mean):
     """Index of the least entry; entries equal to rounding count as equal and the first wins."""
     return np.unravel_index(np.argmax(mean <= mean.min() + 1e-12 * np.abs(mean).max()), mean.shape)
 

@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import kendalltau, rankdata
 
 from .._checks import generator, positive
 from ._input import Pool, counts_and_temperatures, read_pool
-from .curves import Estimate, check_interval, estimate, parts
+from .curves import Estimate, check_interval, estimate, interval, resampled_means
 from .subsets import subset_averages, tie_averaged
+
+SIGNS = ("negative", "zero", "positive")
+MEANS = ("loss", "best", "covariance", "curvature", "top_tied", "top_share", "first", "last", "shared") + tuple(
+    f"{name} {sign}" for name in ("covariance", "curvature") for sign in SIGNS
+)
 
 
 @dataclass(frozen=True)
@@ -126,115 +130,147 @@ def report(k, T, *, loss, reward, level=0.95, seed, resamples=1000, progress=Fal
     >>> wrong = (rng.random((300, 16)) < 0.5).astype(float)
     >>> card = pool.report(4, 20.0, loss=wrong, reward=rng.integers(0, 8, wrong.shape) - 3 * wrong, seed=0)
     >>> print(card.auroc_within, np.round(card.covariance_signs, 2))
-    0.805 [0.793, 0.818] [0.99 0.   0.  ]
+    0.805 [0.792, 0.817] [0.99 0.   0.  ]
     """
     k, T, _ = counts_and_temperatures(k, T)
     positive(T, "T")
     check_interval(level, resamples)
     pool = read_pool(loss, reward, k)
-    scored, unscored = scored_part(pool, max(3, int(k.max())))
-    rng = generator(seed)
-
-    def interval_of(values):
-        return Estimate(*(float(value) for value in estimate(values, level, resamples, rng)))
-
-    blocks = [_prompt_values(loss, reward, T) for _, loss, reward in scored.blocks()]
-    order = np.argsort(np.concatenate([prompts for prompts, _, _ in scored.blocks()]))
-    value = {name: np.concatenate([block[name] for block in blocks])[order] for name in blocks[0]}
-    comparable = np.isfinite(value["auroc"])
+    kept, sizes, unscored = scored_prompts(pool, max(3, int(k.max())))
+    comparable = np.array([np.ptp(pool.loss[i][np.isfinite(pool.reward[i])]) > 0 for i in kept])
     if comparable.sum() < 2:
         raise ValueError(f"loss must differ within at least 2 prompts to judge a judge, got {comparable.sum()}")
-    depth = int(scored.sizes.min())
-    tails = np.empty((len(scored.sizes), depth))
-    for prompts, block_loss, block_reward in scored.blocks():
-        tails[prompts] = tie_averaged(block_loss, block_reward)[:, :depth]
-    tail, tail_low, tail_high = estimate(tails, level, resamples, rng)
-    table = np.concatenate([subset_averages(scored.take(rows), k, T) for rows in parts(len(scored.sizes), progress)])
-    expansion = _expansion(k[:, None].astype(float), T, value)
-    error = 1 / len(table) ** 0.5
-    turn, turn_low, turn_high = estimate(value["turn"], level, resamples, rng)
+    rng = generator(seed)
+    depth = int(sizes.min())
+    grid = (len(k), len(T))
+    widths = dict.fromkeys(MEANS, 1) | {"turn": len(T), "tail": depth, "measured": len(k) * len(T), "gap": len(k) * len(T)}
+    ends = np.cumsum(list(widths.values()))
+    column = {name: slice(end - width, end) for (name, width), end in zip(widths.items(), ends)}
+    auroc = np.empty(len(kept))
+
+    def prompt_values(rows):
+        """Everything that is a mean over prompts, one column beside the other."""
+        part = scored_samples(pool.take(kept[rows]))
+        table = np.empty((len(rows), ends[-1]))
+        for prompts, block_loss, block_reward in part.blocks():
+            for name, found in _prompt_values(block_loss, block_reward, T, depth).items():
+                table[prompts, column[name]] = found.reshape(len(prompts), -1)
+            auroc[rows[prompts]] = np.concatenate([_auroc(a, b) for a, b in zip(_few(block_loss), _few(block_reward))])
+        measured = subset_averages(part, k, T)
+        moments = (table[:, column[name]][:, None] for name in ("loss", "covariance", "curvature"))
+        table[:, column["measured"]] = measured.reshape(len(rows), -1)
+        table[:, column["gap"]] = (measured - _expansion(k[:, None].astype(float), T, *moments)).reshape(len(rows), -1)
+        return table
+
+    mean, error, resampled = resampled_means(len(kept), prompt_values, resamples, rng, progress)
+    low, high = interval(resampled, level)
+
+    def one(name):
+        """The mean of a single column."""
+        return float(mean[column[name]][0])
+
+    def with_interval(name):
+        return Estimate(*(float(values[column[name]][0]) for values in (mean, low, high)))
+
+    def signs(name):
+        return tuple(one(f"{name} {sign}") for sign in SIGNS)
+
+    measured = mean[column["measured"]].reshape(grid)
     return JudgeReport(
         prompts=len(pool.sizes),
         samples=int(pool.sizes.sum()),
         unscored=unscored,
-        left_out=len(pool.sizes) - len(scored.sizes),
-        loss=interval_of(value["loss"]),
-        coverage_loss=interval_of(value["best"]),
-        covariance=interval_of(value["covariance"]),
-        curvature=interval_of(value["curvature"]),
-        covariance_signs=_signs(value["covariance"], value["loss_scale"] * value["reward_scale"]),
-        curvature_signs=_signs(value["curvature"], value["loss_scale"] * value["reward_scale"] ** 2),
-        auroc_within=interval_of(value["auroc"][comparable]),
-        auroc_pooled=_pooled_auroc(scored),
+        left_out=len(pool.sizes) - len(kept),
+        loss=with_interval("loss"),
+        coverage_loss=with_interval("best"),
+        covariance=with_interval("covariance"),
+        curvature=with_interval("curvature"),
+        covariance_signs=signs("covariance"),
+        curvature_signs=signs("curvature"),
+        auroc_within=Estimate(*map(float, estimate(auroc[comparable], level, resamples, rng))),
+        auroc_pooled=_pooled_auroc(pool, kept),
         auroc_prompts=int(comparable.sum()),
-        top_tie=float(value["top_tied"].mean()),
-        top_tie_size=float(value["top_share"].mean()),
-        tie_rules={rule: float(value[rule].mean()) for rule in ("first", "shared", "last")},
+        top_tie=one("top_tied"),
+        top_tie_size=one("top_share"),
+        tie_rules={rule: one(rule) for rule in ("first", "shared", "last")},
         tail_rank=np.arange(1, depth + 1),
-        tail=tail,
-        tail_low=tail_low,
-        tail_high=tail_high,
+        tail=mean[column["tail"]],
+        tail_low=low[column["tail"]],
+        tail_high=high[column["tail"]],
         k=k,
         T=T,
-        measured=table.mean(axis=0),
-        measured_error=error * table.std(axis=0, ddof=1),
-        expansion=expansion.mean(axis=0),
-        gap_error=error * (table - expansion).std(axis=0, ddof=1),
-        turn=turn,
-        turn_low=turn_low,
-        turn_high=turn_high,
+        measured=measured,
+        measured_error=error[column["measured"]].reshape(grid),
+        expansion=measured - mean[column["gap"]].reshape(grid),
+        gap_error=error[column["gap"]].reshape(grid),
+        turn=mean[column["turn"]],
+        turn_low=low[column["turn"]],
+        turn_high=high[column["turn"]],
         level=level,
     )
 
 
-def scored_part(pool, least):
-    """The pool of scored samples of the prompts with at least `least` of them, and the unscored share."""
-    masks = [np.isfinite(row) for row in pool.reward]
-    total = sum(int(mask.sum()) for mask in masks)
-    unscored = 1 - total / int(pool.sizes.sum())
-    kept = [i for i, mask in enumerate(masks) if mask.sum() >= least]
+def scored_prompts(pool, least):
+    """Positions of the prompts with at least `least` scored samples, these samples' number, and the unscored share."""
+    counts = np.array([np.isfinite(row).sum() for row in pool.reward])
+    kept = np.flatnonzero(counts >= least)
     if len(kept) < 2:
         raise ValueError(f"reward must score at least {least} samples of at least 2 prompts, got {len(kept)} of them")
-    if unscored == 0:
-        return pool.take(np.array(kept)), 0.0
-    sizes = np.array([masks[i].sum() for i in kept])
-    return Pool([pool.loss[i][masks[i]] for i in kept], [pool.reward[i][masks[i]] for i in kept], sizes), unscored
+    return kept, counts[kept], float(1 - counts.sum() / pool.sizes.sum())
 
 
-def _prompt_values(loss, reward, T):
-    """Everything that is a mean over prompts, for prompts of equal N."""
+def scored_samples(pool):
+    """The pool without its unscored samples."""
+    masks = [np.isfinite(row) for row in pool.reward]
+    sizes = np.array([mask.sum() for mask in masks])
+    if (sizes == pool.sizes).all():
+        return pool
+    loss, reward = ([row[mask] for row, mask in zip(rows, masks)] for rows in (pool.loss, pool.reward))
+    return Pool(loss, reward, sizes)
+
+
+def _prompt_values(loss, reward, T, depth):
+    """What is a mean over prompts, for prompts of equal N: arrays (prompts,) or (prompts, len(T) or depth)."""
     size = loss.shape[1]
     away = loss - loss.mean(axis=1, keepdims=True)
     centred = reward - reward.mean(axis=1, keepdims=True)
     top = reward == reward.max(axis=1, keepdims=True)
     tied = top.sum(axis=1)
     rows = np.arange(len(loss))
+    scale = np.abs(away).max(axis=1), np.abs(centred).max(axis=1)
+    covariance = (away * centred).sum(axis=1) / (size - 1)
+    curvature = (away * centred**2).sum(axis=1) * size / ((size - 1) * (size - 2))
     return {
         "loss": loss.mean(axis=1),
         "best": loss.min(axis=1),
-        "covariance": (away * centred).sum(axis=1) / (size - 1),
-        "curvature": (away * centred**2).sum(axis=1) * size / ((size - 1) * (size - 2)),
-        "loss_scale": np.abs(away).max(axis=1),
-        "reward_scale": np.abs(centred).max(axis=1),
-        "auroc": np.concatenate([_auroc(a, b) for a, b in zip(_few(loss), _few(reward))]),
+        "covariance": covariance,
+        "curvature": curvature,
+        **_signs("covariance", covariance, scale[0] * scale[1]),
+        **_signs("curvature", curvature, scale[0] * scale[1] ** 2),
         "top_tied": tied > 1,
         "top_share": tied / size,
         "first": loss[rows, top.argmax(axis=1)],
         "last": loss[rows, size - 1 - top[:, ::-1].argmax(axis=1)],
         "shared": (loss * top).sum(axis=1) / tied,
         "turn": prompt_turn(loss, reward, T),
+        "tail": tie_averaged(loss, reward)[:, :depth],
     }
 
 
-def _expansion(k, T, value):
+def _signs(name, values, scale):
+    """Whether values are negative, zero (to rounding) and positive."""
+    zero = np.abs(values) <= 1e-12 * scale
+    return {f"{name} {sign}": found for sign, found in zip(SIGNS, (~zero & (values < 0), zero, ~zero & (values > 0)))}
+
+
+def _expansion(k, T, mean, first, second):
     """Second order in 1/T of every prompt: (prompts, len(k), len(T))."""
-    mean, first, second = (value[name][:, None, None] for name in ("loss", "covariance", "curvature"))
     return mean + (k - 1) / k * first / T + (k - 1) * (k - 2) / (2 * k**2) * second / T**2
 
 
 def _few(values):
     """Split prompts so that all pairs of a part's samples fit in memory."""
-    return np.array_split(values, max(1, values.size * values.shape[1] // 2**22))
+    return np.array_split(values, max(1, values.size * values.shape[1] // 2**19))
 
 
 def _auroc(loss, reward):
@@ -245,15 +281,70 @@ def _auroc(loss, reward):
     return np.where(pairs > 0, (better * right).sum(axis=(1, 2)) / np.maximum(pairs, 1), np.nan)
 
 
-def _pooled_auroc(pool):
-    """The same over all pairs of the pool, from Kendall's tau: (concordant - discordant) counts."""
-    loss = rankdata(np.concatenate(list(pool.loss)), method="dense")
-    reward = rankdata(np.concatenate(list(pool.reward)), method="dense")
-    untied = [(len(x) ** 2 - (np.bincount(x).astype(float) ** 2).sum()) / 2 for x in (loss, reward)]
-    if untied[1] == 0:
-        return 0.5
-    surplus = kendalltau(loss, reward).statistic * np.sqrt(untied[0] * untied[1])
-    return float(0.5 - surplus / untied[0] / 2)
+def _pooled_auroc(pool, kept):
+    """The same over all pairs of scored samples of these prompts."""
+    loss, tied_loss = _ranks(pool, kept, pool.loss)
+    reward, tied_reward = _ranks(pool, kept, pool.reward)
+    size = len(loss)
+    joint = reward.astype(np.int64)
+    joint *= size
+    joint += loss
+    del loss, reward
+    joint.sort()  # by reward, and by loss where the reward is tied
+    tied = tied_reward - _tied_pairs(joint)
+    joint %= size
+    loss = joint.astype(np.int32)
+    del joint
+    return (_inversions(loss) + tied / 2) / (size * (size - 1) // 2 - tied_loss)
+
+
+def _ranks(pool, kept, values):
+    """Ranks of the values of all scored samples of these prompts, equal ones sharing one, and the tied pairs."""
+    scored = lambda i: values[i][np.isfinite(pool.reward[i])]  # noqa: E731
+    flat = np.concatenate([scored(i) for i in kept])
+    flat.sort()
+    ranks, start = np.empty(len(flat), np.int32), 0
+    for i in kept:
+        row = np.searchsorted(flat, scored(i))
+        ranks[start : start + len(row)] = row
+        start += len(row)
+    return ranks, _tied_pairs(flat)
+
+
+def _tied_pairs(values):
+    """Number of pairs of equal values in a sorted array.
+
+    >>> _tied_pairs(np.array([1, 1, 1, 2, 3, 3]))
+    4
+    """
+    same = np.zeros(len(values) + 1, np.int8)
+    same[1:-1] = values[1:] == values[:-1]
+    edges = np.flatnonzero(np.diff(same))
+    run = edges[1::2] - edges[::2]
+    return int((run * (run + 1) // 2).sum())
+
+
+def _inversions(values):
+    """Number of pairs of integers >= 0 with the larger one first: a merge sort, all blocks of a size at once.
+
+    >>> _inversions(np.array([2, 0, 1, 1]))
+    3
+    """
+    blocks = 2 ** (len(values) // 16).bit_length()
+    missing = -len(values) % blocks
+    values = np.append(values, np.full(missing, values.max())).reshape(blocks, -1)
+    total = sum(int((values[:, :-step] > values[:, step:]).sum()) for step in range(1, values.shape[1]))
+    values.sort(axis=1)
+    while len(values) > 1:
+        half = values.shape[1]
+        values = values.reshape(len(values) // 2, 2 * half)
+        values *= 2
+        values[:, half:] += 1  # the last digit tells the halves apart, once they are sorted together
+        values.sort(axis=1)
+        places = len(values) * half * (2 * half - 1) - int(np.einsum("ij,j->", values & 1, np.arange(2 * half)))
+        total += places - len(values) * (half * (half - 1) // 2)
+        values >>= 1
+    return total
 
 
 def prompt_turn(loss, reward, T):
@@ -266,9 +357,3 @@ def prompt_turn(loss, reward, T):
         tilted = (square * loss).sum(axis=1) / total_square - (weight * loss).sum(axis=1) / total
         columns.append(loss.shape[1] * total_square / total**2 * tilted)
     return np.stack(columns, axis=1)
-
-
-def _signs(values, scale):
-    """Shares of negative, zero (to rounding) and positive values."""
-    zero = np.abs(values) <= 1e-12 * scale
-    return float(np.mean(~zero & (values < 0))), float(zero.mean()), float(np.mean(~zero & (values > 0)))

@@ -7,7 +7,8 @@ import numpy as np
 from .. import reranking
 from .._checks import generator, sample_count
 from ._input import Pool, counts_and_temperatures, read_pool
-from .curves import bar
+from .choice import least
+from .curves import bar, parts
 from .subsets import subset_averages, tie_averaged
 
 METHODS = ("subsets", "replacement", "power law")
@@ -110,24 +111,24 @@ def pilot(k, T, *, loss, reward, samples=16, draws=100, methods=METHODS, seed, p
         raise ValueError(f"methods must be some of {', '.join(METHODS)}, got {methods!r}")
     methods = [name for name in methods if name != "power law" or T.max() == 0]
     rng = generator(seed)
-    truth = subset_averages(pool, k, T).mean(axis=0)
+    truth = _mean(pool, lambda part: subset_averages(part, k, T).mean(axis=0))
     chosen = {name: np.empty((draws, 2), dtype=int) for name in methods}
     promised = {name: np.empty(draws) for name in methods}
     reach = np.flatnonzero(k <= samples)
     for draw in bar(range(draws), draws, "pilots", progress):
         part = _drawn(pool, samples, rng)
-        near = subset_averages(part, k[reach], T).mean(axis=0)
-        i, j = np.unravel_index(near.argmin(), near.shape)
+        near = _mean(part, lambda part: subset_averages(part, k[reach], T).mean(axis=0))
+        i, j = least(near)
         found = {"subsets": ((reach[i], j), near[i, j])}
         if "replacement" in methods:
-            far = _finite(part, k, T)
-            i, j = np.unravel_index(far.argmin(), far.shape)
+            far = _mean(part, lambda part: _finite(part, k, T))
+            i, j = least(far)
             found["replacement"] = (i, j), far[i, j]
         if "power law" in methods:
             found["power law"] = _extrapolated(k, reach, near[:, 0], found["subsets"])
         for name in methods:
             chosen[name][draw], promised[name][draw] = found[name]
-    i, j = np.unravel_index(truth.argmin(), truth.shape)
+    i, j = least(truth)
     return Pilot(
         k=k,
         T=T,
@@ -141,13 +142,21 @@ def pilot(k, T, *, loss, reward, samples=16, draws=100, methods=METHODS, seed, p
     )
 
 
+def _mean(pool, mean):
+    """Mean over prompts, from `mean` of one part of the pool after the other."""
+    prompts = len(pool.sizes)
+    return sum(len(rows) * mean(pool.take(rows)) for rows in parts(prompts)) / prompts
+
+
 def _drawn(pool, samples, rng):
     """A pool of so many random samples of every prompt, as tables."""
     loss, reward = (np.empty((len(pool.sizes), samples)) for _ in range(2))
     for prompts, block_loss, block_reward in pool.blocks():
-        kept = np.argpartition(rng.random(block_loss.shape), samples - 1, axis=1)[:, :samples]
-        loss[prompts] = np.take_along_axis(block_loss, kept, axis=1)
-        reward[prompts] = np.take_along_axis(block_reward, kept, axis=1)
+        for rows in parts(len(prompts)):
+            order = rng.random((len(rows), block_loss.shape[1]))
+            kept = np.argpartition(order, samples - 1, axis=1)[:, :samples]
+            loss[prompts[rows]] = np.take_along_axis(block_loss[rows], kept, axis=1)
+            reward[prompts[rows]] = np.take_along_axis(block_reward[rows], kept, axis=1)
     return Pool(loss, reward, np.full(len(loss), samples))
 
 

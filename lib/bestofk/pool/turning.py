@@ -7,8 +7,8 @@ import numpy as np
 from .._checks import generator, positive
 from ._input import counts_and_temperatures, read_pool
 from .choice import Optimum, choose
-from .curves import check_interval, estimate
-from .judging import prompt_turn, scored_part
+from .curves import check_interval, estimate, parts
+from .judging import prompt_turn, scored_prompts, scored_samples
 from .subsets import subset_averages
 
 MEASURED = ("monotone", "finite", "harmful", "open")
@@ -81,13 +81,16 @@ def regimes(k, T, *, loss, reward, level=0.95, seed, resamples=1000, progress=Fa
     check_interval(level, resamples)
     if k.min() > 1 or k.max() == 1:
         raise ValueError(f"k must hold 1 and a larger candidate, got {k.tolist()}")
-    pool, _ = scored_part(read_pool(loss, reward, k), max(3, int(k.max())))
-    turns = np.empty((len(pool.sizes), len(T)))
-    for prompts, block_loss, block_reward in pool.blocks():
-        turns[prompts] = prompt_turn(block_loss, block_reward, T)
+    pool = read_pool(loss, reward, k)
+    kept, _, _ = scored_prompts(pool, max(3, int(k.max())))
+    scored = lambda rows: scored_samples(pool.take(kept[rows]))  # noqa: E731
+    turns = np.empty((len(kept), len(T)))
+    for rows in parts(len(kept)):
+        for prompts, block_loss, block_reward in scored(rows).blocks():
+            turns[rows[prompts]] = prompt_turn(block_loss, block_reward, T)
     turn, low, high = estimate(turns, level, resamples, generator(seed))
-    table = lambda rows: subset_averages(pool.take(rows), k, T)  # noqa: E731
-    found = choose(k, T, table, len(pool.sizes), level, seed, resamples, progress)
+    table = lambda rows: subset_averages(scored(rows), k, T)  # noqa: E731
+    found = choose(k, T, table, len(kept), level, seed, resamples, progress)
     one, most = found.k_set[k.argmin()], found.k_set[k.argmax()]
     return Regimes(
         k=k,
