@@ -358,7 +358,7 @@ def test_without_repeats_every_text_of_a_prompt_counts_once():
     once = reporting.analyse(pools.read(table.assign(completion=range(len(table)))), k=[1, 2], T=[0], resamples=100)
     assert once.distinct is None and "- No text repeats within a prompt." in reporting.gaps(once)
     unknown = reporting.analyse(pools.read(table.drop(columns="completion")), k=[1, 2], T=[0], resamples=100)
-    assert "the pool has no texts, so whether samples repeat cannot be checked" in reporting.gaps(unknown)
+    assert "the pool has no texts, so the verdict without repeats cannot be checked" in reporting.gaps(unknown)
 
 
 def test_a_verdict_that_rests_on_flagged_samples_is_said_at_the_top():
@@ -374,6 +374,18 @@ def test_a_verdict_that_rests_on_flagged_samples_is_said_at_the_top():
     said = "- Without the flagged samples the verdict changes: no gain shown (last section)."
     assert said in reporting.advice(findings)
     assert "the verdict **changes from “it helps” to “no gain shown”**: k = 1 (with them k = " in reporting.gaps(findings)
+
+
+def test_a_verdict_of_fewer_prompts_and_k_is_not_held_against_that_of_all():
+    findings = reporting.analyse(pools.read("gemma3-sums", judge="length"), resamples=200)
+    found = findings.distinct
+    assert reporting.regime(findings) == "harmful" and found.N == 3 and found.choice.k.tolist() == [1, 2, 3]
+    assert reporting.regime(found.whole) == reporting.regime(found) == "blind"
+    said = reporting.gaps(findings)
+    assert "the verdict is “no gain shown” with and without them (on all prompts and k “it does harm”): k = 1." in said
+    other = replace(findings, distinct=replace(found, harm=estimators.Estimate(0.2, 0.1, 0.3)))
+    said = "the verdict is “no gain shown” with them, “it does harm” without (on all prompts and k “it does harm”)"
+    assert said in reporting.gaps(other) and "the verdict changes" not in reporting.advice(other)
 
 
 def test_too_few_samples_without_the_flagged_ones_are_no_verdict():

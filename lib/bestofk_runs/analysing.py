@@ -212,7 +212,7 @@ def _no_difference(pool):
 def _distinct(pool, found, how):
     """Keep the first sample of every text of a prompt."""
     if pool.text is None:
-        return "the pool has no texts, so whether samples repeat cannot be checked"
+        return "the pool has no texts, so the verdict without repeats cannot be checked"
     sizes = np.array([len(row) for row in pool.text])
     first = first_of_each(np.repeat(np.arange(len(sizes)), sizes), np.concatenate(list(pool.text)))
     return _without(pool, np.split(first, np.cumsum(sizes)[:-1]), found, how)
@@ -273,6 +273,11 @@ def regime(found):
         worse = not k_set(found)[choice.k.argmax()] and choice.over_most_samples.low > 0
         return "finite" if worse else "helpful"
     return "harmful" if found.harm.low > 0 else "blind"
+
+
+def changed(findings, found):
+    """True if the verdict of the whole pool is another one without some samples, prompts and k being equal."""
+    return isinstance(found, Without) and regime(findings) == regime(found.whole) != regime(found)
 
 
 def recommended(found):

@@ -7,7 +7,7 @@ import numpy as np
 
 from bestofk import pool as estimators
 
-from .analysing import AGREES, Without, expands_from, k_set, recommended, regime, turns
+from .analysing import AGREES, changed, expands_from, k_set, recommended, regime, turns
 
 
 def verdict(findings):
@@ -120,7 +120,7 @@ def advice(findings):
         share = (findings.random.value - choice.mean.min()) / possible
         lines.append(f"- That is {share:.0%} of what a perfect judge would gain from the same {k} samples.")
     for found, what in ((findings.unflagged, "flagged samples"), (findings.distinct, "repeated texts")):
-        if isinstance(found, Without) and regime(found) != regime(found.whole):
+        if changed(findings, found):
             lines.append(f"- Without the {what} the verdict changes: {SAYS[regime(found)]} (last section).")
     if findings.card.auroc_within.high < 0.5:
         lines.append("- Lower scores go with better answers here: is the sign of the score right?")
@@ -187,10 +187,10 @@ def _response(findings):
     says = (
         f"further than {AGREES:.0%} of the change off up to T = {card.T[-1]:g}: the top scores decide at every T tried"
         if start is None
-        else f"close at every T from {start:g} up: there the covariances tell what selecting does, below the top scores"
+        else f"close from T = {start:g} up: there the covariances tell what selecting does, at smaller T the top scores"
     )
     yield (
-        f"Loss by these two at k = {card.k[0]}, T = {card.T[at]:g}",
+        f"Loss predicted by these two, k = {card.k[0]}, T = {card.T[at]:g}",
         _number(findings, card.expansion[0, at]),
         f"measured {_number(findings, card.measured[0, at])}; {says}",
     )
@@ -232,7 +232,7 @@ def _cost(findings):
         yield label, "0", "it asks no model"
     else:
         at = f"at k = {k} between {judged * k / samples:,.0f} and {judged:,.0f}" if k > 1 else "at k = 1 none"
-        said = f"{judged:,.0f} a prompt for all {samples:,.0f} samples, the question and what they share read once; {at}"
+        said = f"{judged:,.0f} a prompt for all {samples:,.0f} samples, what they share read once; {at}"
         yield label, f"{judged / samples:,.2g}" if judged < 10 * samples else f"{judged / samples:,.0f}", said
 
 
@@ -291,12 +291,17 @@ def _without(findings, found, what, meaning):
     where = "" if same else f", on {prompts} {found.prompts} {least}"
     new = recommended(found)
     settings = _setting(*new) + (f" (with them {_setting(*found.at)})" if new != found.at else "")
-    changes = f"**changes from “{SAYS[before]}” to “{SAYS[after]}”**"
-    said = f"stays, {SAYS[after]}" if after == before else changes
-    other = f" On all prompts and k it is “{SAYS[regime(findings)]}”." if regime(findings) != before else ""
+    if changed(findings, found):
+        said = f"**changes from “{SAYS[before]}” to “{SAYS[after]}”**"
+    elif regime(findings) == before:
+        said = f"stays, {SAYS[after]}"
+    else:  # fewer prompts, fewer k: another verdict with them, too
+        both = f"“{SAYS[after]}” with and without them"
+        both = both if after == before else f"“{SAYS[before]}” with them, “{SAYS[after]}” without"
+        said = f"is {both} (on all prompts and k “{SAYS[regime(findings)]}”)"
     without, whole = (_number(findings, value) for value in found.values)
     yield (
-        f"- Without the {found.samples} {what} ({meaning}){where}, the verdict {said}: {settings}.{other} "
+        f"- Without the {found.samples} {what} ({meaning}){where}, the verdict {said}: {settings}. "
         f"At {_setting(*found.at)} the {_what(pool)} is {without} without them and {whole} with them: "
         f"{_gain(findings, found.change)}."
     )
