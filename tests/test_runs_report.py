@@ -471,6 +471,9 @@ def test_the_cost_counts_samples_prompts_and_judge():
     (_, tokens, total), (_, judged, said) = cost(tokens=50.0, prompt_tokens=30.0, judge_tokens=400.0)
     assert (tokens, judged) == ("50", "50") and total == f"{50 * k} a prompt at k = {k}, and 30 of the prompt once"
     assert said.startswith("400 a prompt for all 8 samples") and said.endswith(f"at k = {k} between {400 * k // 8} and 400")
+    whole = reporting.analyse(replace(base.pool, judge_tokens=9.0), k=[8], T=[0], resamples=100)
+    assert reporting.recommended(whole)[0] == 8
+    assert list(wording._cost(whole))[1][1:] == ("1.1", "9 a prompt for all 8 samples, what they share read once")
     assert cost(judge_tokens=0.0)[1][1:] == ("0", "it asks no model")
 
 

@@ -119,7 +119,7 @@ def _response(axis, card):
     axis.plot(T, expansion, color=plotting.COLORS["alternative"], ls="--")
     axis.set_xscale("log", base=2)
     ticks = card.T[:: max(1, -(-len(card.T) // 6))]
-    axis.set_xticks(ticks, [f"{t:.3g}" for t in ticks])
+    axis.set_xticks(ticks, [f"{t:g}" for t in ticks])
     axis.minorticks_off()
     labels = [(random, "random", "asymptote"), (measured[-1], f"measured, k = {card.k[0]}", "measured")]
     if low - room < expansion[-1] < high + room:

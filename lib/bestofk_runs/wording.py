@@ -175,9 +175,9 @@ def _response(findings):
     )
     curved = card.curvature
     says = (
-        "outlying scores have more loss, so small T gains less than the covariance promises"
+        "outlying scores have more loss: small T comes out worse than the covariance alone says"
         if curved.low > 0
-        else "outlying scores have less loss, so small T gains more than the covariance promises"
+        else "outlying scores have less loss: small T comes out better than the covariance alone says"
         if curved.high < 0
         else "whether outlying scores have more or less loss is not shown"
     )
@@ -231,8 +231,9 @@ def _cost(findings):
     elif judged == 0:
         yield label, "0", "it asks no model"
     else:
-        at = f"at k = {k} between {judged * k / samples:,.0f} and {judged:,.0f}" if k > 1 else "at k = 1 none"
-        said = f"{judged:,.0f} a prompt for all {samples:,.0f} samples, what they share read once; {at}"
+        at = f"; at k = {k} between {judged * k / samples:,.0f} and {judged:,.0f}" if k < samples else ""
+        at = "; at k = 1 none" if k == 1 else at
+        said = f"{judged:,.0f} a prompt for all {samples:,.0f} samples, what they share read once{at}"
         yield label, f"{judged / samples:,.2g}" if judged < 10 * samples else f"{judged / samples:,.0f}", said
 
 
