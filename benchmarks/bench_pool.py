@@ -7,7 +7,8 @@
    at equal error, and error at equal time.
 3. One pool for every k and T against regenerating per k, in completions and
    judge calls, for the default sweeps of the paper's official code (commit 444b53c).
-4. 100,000 prompts x 64 samples: memory stays flat.
+4. 10,000 and 100,000 prompts x 64 samples: `curve`, `optimum` and `report` need no more
+   memory beside the pool than the pool itself.
 """
 
 import tracemalloc
@@ -84,16 +85,22 @@ def against_regenerating():
 
 
 def large(rng):
-    k, T = np.arange(1, SAMPLES + 1), [0, 0.5]
+    every, octaves = np.arange(1, SAMPLES + 1), 2 ** np.arange(7)
+    calls = {
+        "curve, 64 k x 2 T": lambda **both: pool.curve(every, [0, 0.5], **both),
+        "optimum, 7 k x 3 T": lambda **both: pool.optimum(octaves, [0, 0.5, 2], **both),
+        "report, 7 k x 2 T": lambda **both: pool.report(octaves, [0.5, 2], **both),
+    }
     for prompts in (10_000, 100_000):
         loss, reward = make_pool(rng, prompts, True)
-        tracemalloc.start()
-        start = perf_counter()
-        pool.curve(k, T, loss=loss, reward=reward, seed=0, progress=True)
-        taken, peak = perf_counter() - start, tracemalloc.get_traced_memory()[1] / 2**20
-        tracemalloc.stop()
         held = (loss.nbytes + reward.nbytes) / 2**20
-        print(f"curve of {prompts:,} x {SAMPLES}: {taken:.0f} s, peak {peak:.0f} MiB for a pool of {held:.0f} MiB")
+        for name, call in calls.items():
+            tracemalloc.start()
+            start = perf_counter()
+            call(loss=loss, reward=reward, seed=0, progress=True)
+            taken, peak = perf_counter() - start, tracemalloc.get_traced_memory()[1] / 2**20
+            tracemalloc.stop()
+            print(f"{name}, of {prompts:,} x {SAMPLES}: {taken:.0f} s, {peak:.0f} MiB beside the pool's {held:.0f} MiB")
 
 
 if __name__ == "__main__":

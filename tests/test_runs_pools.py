@@ -61,6 +61,49 @@ def test_small_parts_give_the_same_arrays(tmp_path, monkeypatch):
         np.testing.assert_array_equal(pools.read(other).reward, whole.reward)
 
 
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+@pytest.mark.parametrize("numbered", [True, False])
+def test_long_texts_make_parts_small_and_change_nothing(tmp_path, monkeypatch, suffix, numbered):
+    table = frame(text=[f"{i % 3} " * 100 for i in range(12)])
+    if not numbered:
+        table = table.drop(columns="sample")
+    path = write(table, tmp_path / f"t.{suffix}")
+    whole = pools.read(path, columns={"text": "text"})
+    monkeypatch.setattr(pools, "TEXT", 300)
+    sizes, count = [], pools._losses
+    monkeypatch.setattr(pools, "_losses", lambda name, part, *rest: sizes.append(len(part)) or count(name, part, *rest))
+    found = pools.read(path, columns={"text": "text"})
+    assert len(sizes) >= 4 and sum(sizes) == 12
+    np.testing.assert_array_equal(found.reward, whole.reward)
+    np.testing.assert_array_equal(found.text, whole.text)
+    assert found.notes == whole.notes and len(np.unique(found.text)) == 3
+
+
+def test_fields_that_some_rows_of_jsonl_lack(tmp_path, monkeypatch):
+    rows = frame().to_dict("records")
+    for row in rows[6:]:
+        del row["score"]
+    path = tmp_path / "t.jsonl"
+    for part in (200_000, 3):  # whether or not a whole part lacks it
+        monkeypatch.setattr(pools, "PART", part)
+        path.write_text("\n".join(map(json.dumps, rows)))
+        found = pools.read(path)
+        assert np.isneginf(found.reward[2:]).all() and (found.reward[:2] == SCORE[:2]).all()
+        ungraded = [{key: row[key] for key in row if key != "correct"} for row in rows[6:]]
+        path.write_text("\n".join(map(json.dumps, rows[:6] + ungraded)))
+        with pytest.raises(ValueError, match="t.jsonl data row 7, column correct: no value"):
+            pools.read(path)
+
+
+def test_sorted_rows_are_not_sorted_again():
+    code, sample = np.repeat([0, 1, 2], 4), np.tile(range(4), 3)
+    assert pools._order(code, None) == pools._order(code, sample) == slice(None)
+    mixed = np.random.default_rng(0).permutation(12)
+    for given in ((code[mixed], sample[mixed]), (code, sample[::-1]), (code[::-1], None)):
+        assert sorted(pools._order(*given)) == list(range(12))
+    np.testing.assert_array_equal(mixed[pools._order(code[mixed], sample[mixed])], np.arange(12))
+
+
 def test_a_row_a_prompt_with_lists(tmp_path):
     rows = [
         {"question": f"q{i}", "correct": c.astype(bool).tolist(), "score": s.tolist()}

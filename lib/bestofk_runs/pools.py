@@ -3,7 +3,7 @@
 `read` turns each of them into what `bestofk.pool` takes, loss and judge score of
 every sample, together with notes on what was missing, repeated or left out.
 Large files are read in parts: memory grows with the numbers kept, not with the
-texts. A value that cannot be read is refused, naming its row and column.
+texts, of which hashes are kept. A value that cannot be read is refused, naming its row and column.
 """
 
 import glob
@@ -344,10 +344,12 @@ def _lm_eval(paths, judge, wanted):
             seen[key] = (hash(tuple(completions)), where, (1.0 - losses[0], 1.0 - sum(losses) / len(losses)))
             _compare(own, record, name, seen[key][2])
             scores = _lm_eval_scores(record, judge, losses, completions, where)
-            rows = {"code": [len(prompts)] * len(completions), "row": [line] * len(completions), "loss": losses}
-            rows |= {"reward": scores, "unreadable": [answer is None for answer in found], "text": map(hash, completions)}
-            for column, values in rows.items():
-                columns[column].extend(values)
+            columns["code"].extend([len(prompts)] * len(completions))
+            columns["loss"].extend(losses)
+            columns["reward"].extend(scores)
+            columns["unreadable"].extend(answer is None for answer in found)
+            columns["row"].extend([line] * len(completions))
+            columns["text"].extend(map(hash, completions))
             prompts.append(key[1])
     if wanted is not None and wanted not in filters:
         raise ValueError(f"{paths[0]} has no filter {wanted!r}, only {', '.join(map(str, filters))}")

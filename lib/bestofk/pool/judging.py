@@ -143,7 +143,8 @@ def report(k, T, *, loss, reward, level=0.95, seed, resamples=1000, progress=Fal
     rng = generator(seed)
     depth = int(sizes.min())
     grid = (len(k), len(T))
-    widths = dict.fromkeys(MEANS, 1) | {"turn": len(T), "tail": depth, "measured": len(k) * len(T), "gap": len(k) * len(T)}
+    cells = len(k) * len(T)
+    widths = dict.fromkeys(MEANS, 1) | {"turn": len(T), "tail": depth, "measured": cells, "gap": cells}
     ends = np.cumsum(list(widths.values()))
     column = {name: slice(end - width, end) for (name, width), end in zip(widths.items(), ends)}
     auroc = np.empty(len(kept))
