@@ -521,9 +521,10 @@ def _parquet_parts(path):
             file.metadata.num_rows, 1
         )
         size = int(np.clip(TEXT / max(bytes_a_row, 1), 1, PART))
-        for batch in file.iter_batches(batch_size=size, columns=columns):
-            yield start, batch.to_pandas()
-            start += batch.num_rows
+        for group in range(file.num_row_groups):  # together, pyarrow would hold several
+            for batch in file.iter_batches(batch_size=size, columns=columns, row_groups=[group]):
+                yield start, batch.to_pandas()
+                start += batch.num_rows
 
     return file.schema_arrow.names, parts
 
@@ -541,7 +542,7 @@ def _csv_parts(path):
         raise ValueError(f"{path} holds no rows: its first line, which should name the columns, is empty")
     delimiter = max(",;\t|", key=head.count)
     options = {
-        "read_options": csv.ReadOptions(block_size=2**24),
+        "read_options": csv.ReadOptions(block_size=TEXT),
         "parse_options": csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
     }
     import csv as reader
