@@ -302,14 +302,20 @@ def _pooled_auroc(pool, kept):
 def _ranks(pool, kept, values):
     """Ranks of the values of all scored samples of these prompts, equal ones sharing one, and the tied pairs."""
     scored = lambda i: values[i][np.isfinite(pool.reward[i])]  # noqa: E731
-    flat = np.concatenate([scored(i) for i in kept])
+    size = sum(int(np.isfinite(pool.reward[i]).sum()) for i in kept)
+    flat = _filled(np.empty(size), map(scored, kept))
     flat.sort()
-    ranks, start = np.empty(len(flat), np.int32), 0
-    for i in kept:
-        row = np.searchsorted(flat, scored(i))
-        ranks[start : start + len(row)] = row
-        start += len(row)
+    ranks = _filled(np.empty(size, np.int32), (np.searchsorted(flat, scored(i)) for i in kept))
     return ranks, _tied_pairs(flat)
+
+
+def _filled(whole, rows):
+    """The array `whole` with these rows written one behind the other: no list of them is held."""
+    start = 0
+    for row in rows:
+        whole[start : start + len(row)] = row
+        start += len(row)
+    return whole
 
 
 def _tied_pairs(values):
@@ -342,8 +348,8 @@ def _inversions(values):
         values *= 2
         values[:, half:] += 1  # the last digit tells the halves apart, once they are sorted together
         values.sort(axis=1)
-        places = len(values) * half * (2 * half - 1) - int(np.einsum("ij,j->", values & 1, np.arange(2 * half)))
-        total += places - len(values) * (half * (half - 1) // 2)
+        rows, left = len(values), np.flatnonzero((values & 1) == 0)
+        total += int(left.sum()) - half**2 * rows * (rows - 1) - rows * half * (half - 1) // 2
         values >>= 1
     return total
 
