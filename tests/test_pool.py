@@ -509,6 +509,14 @@ def test_crossfitted_gain_has_no_winners_curse():
     assert np.mean(apparent) > 5 * error
 
 
+def test_power_law_over_a_window_too_narrow_for_local_exponents():
+    loss, reward = scored_pool(np.random.default_rng(15), 40, 24)
+    found = pool.power_law([8, 12, 16, 24], loss=loss + 0.1, reward=reward, seed=3)
+    k = np.log([8, 12, 16, 24])
+    assert found.exponent == pytest.approx(-np.polyfit(k, np.log(found.mean), 1)[0], rel=1e-10)
+    assert found.local_k.shape == found.local_exponent.shape == found.local_low.shape == (0,)
+
+
 def test_power_law_of_a_uniform_law():
     """Loss u^2, u uniform: 2/((k+1)(k+2)), exponent near 2; the fit is numpy's polyfit of the mean."""
     rng = np.random.default_rng(20)

@@ -152,7 +152,7 @@ def power_law(k, *, loss, reward, T=0.0, level=0.95, seed, resamples=1000, progr
     A_low, A_high = interval(np.exp(start[1:]), level)
     windows = [np.flatnonzero((k >= first) & (k <= WINDOW * first)) for first in k if WINDOW * first <= k.max()]
     windows = [window for window in windows if len(window) > 1]
-    local = np.array([-_line(k[window], curves[:, window])[0] for window in windows]).reshape(len(windows), -1)
+    local = np.array([-_line(k[window], curves[:, window])[0] for window in windows]).reshape(len(windows), len(curves))
     local_low, local_high = interval(local[:, 1:].T, level) if windows else (np.empty(0), np.empty(0))
     predicted = {name: fit(k, curves)[1] for name, fit in MODELS.items()}
     lower = k <= np.sqrt(k.min() * k.max())
