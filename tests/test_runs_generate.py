@@ -162,6 +162,8 @@ def test_the_driver_knows_its_runs(tmp_path):
     assert (
         name == "import" and command[-2:] == ["source", "x.jsonl"] and any("import_completions" in c for c in command)
     )
+    with pytest.raises(ValueError, match="-p root would reach the first step only: .* with --root DIR"):
+        run.steps("demo", root=tmp_path, overrides=[("limit", "4"), ("root", "elsewhere")])
     with pytest.raises(ValueError, match="no parameters for run 'demx'.*known: .*demo"):
         run.steps("demx", root=tmp_path)
     (tmp_path / "mine" / "judge-yes.yaml").write_text("judge_model: smollm2\nrevision: abc")

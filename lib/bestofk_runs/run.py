@@ -29,8 +29,11 @@ def steps(run, *, root, overrides=(), params=None):
     Raises
     ------
     ValueError
-        No parameters of that name (the known ones are listed), or a step needs a model that is not there.
+        No parameters of that name (the known ones are listed), `overrides` change the run's name or place, or a step
+        needs a model that is not there.
     """
+    if moved := [name for name, _ in overrides if name in ("run", "root")]:
+        raise ValueError(f"-p {moved[0]} would reach the first step only: name the run, and its place with --root DIR")
     params = Path(params or HOME / "params")
     folder = params / run
     first = [file for file in (folder / "generate.yaml", folder / "import.yaml") if file.is_file()]
