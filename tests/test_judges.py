@@ -141,7 +141,7 @@ def test_tokens_that_straddle_the_end_of_the_prompt(llama):
 def test_half_precision_keeps_a_float32_output_layer(tokenizer):
     engine = as_engine(tiny(transformers.LlamaConfig(**SIZES), tokenizer, dtype=torch.bfloat16), tokenizer)
     assert_as_naive(engine, PROMPT, TEXTS, 1024, 0.5)
-    logits = next(Scorer(engine)._passes(engine.encode(PROMPT), [engine.encode(TEXTS[0])], False))[2]
+    logits = next(Scorer(engine)._passes(engine.encode(PROMPT), [engine.encode(TEXTS[0])], False))[2][1]
     assert logits.dtype == torch.float32
     assert (logits != logits.bfloat16().float()).float().mean() > 0.9
     assert engine.model.get_input_embeddings().weight.dtype == torch.bfloat16

@@ -12,6 +12,8 @@ import numpy as np
 from .engines.base import common
 from .vllm_scoring import VllmScorer
 
+CACHED = 2**18  # logits treated at a time: a mebibyte
+
 
 @dataclass(frozen=True)
 class Tree:
@@ -157,10 +159,7 @@ class Scorer:
         ordered = sorted(texts[i] for i in fits)
         shared = min(common([ordered[0], ordered[-1]]), *(begins[i] for i in fits))
         for group, t, logits in self._passes(ordered[0][:shared], [texts[i][shared:] for i in fits], ends_only=False):
-            log_p = logits.float().log_softmax(-1)
-            entropy = -(log_p.exp() * log_p.clamp_min(-1e4)).sum(-1).double().cpu().numpy()
-            at = torch.as_tensor(t.parent + 1, device=log_p.device)  # row 0 of log_p follows what all share
-            token_logp = log_p[at, torch.as_tensor(t.token, device=log_p.device)].double().cpu().numpy()
+            token_logp, entropy = _read(logits, t)
             for j, path in zip(group, t.paths):
                 path = path[begins[fits[j]] - shared :]
                 out[fits[j]] = token_logp[path], entropy[t.parent[path] + 1]
@@ -192,7 +191,7 @@ class Scorer:
         return out
 
     def _passes(self, prompt, sequences, ends_only):
-        """Yield (indices, tree, logits): logits after the prompt and all nodes, or after each sequence."""
+        """Yield (indices, tree, logits): [logits after the prompt, after all nodes], or those after each sequence."""
         import torch
 
         self.naive += sum(len(prompt) + len(s) for s in sequences)
@@ -204,7 +203,7 @@ class Scorer:
                 logits = self._forward(t, ends if ends_only else 0)
                 self._cache.crop(-len(t.token))
                 if not ends_only:  # the first row follows the prompt; without one, no token is read from it
-                    logits = torch.cat([logits[:1] if head is None else head, logits])
+                    logits = [logits[:1] if head is None else head, logits]
                 yield group, t, logits
 
     def _prefill(self, prompt):
@@ -255,6 +254,25 @@ class Scorer:
         position = np.concatenate([np.arange(length), length + t.depth])
         near = (length + t.depth)[:, None] - position[None, :] < self._window
         return {"full_attention": additive(seen), "sliding_attention": additive(seen & near)}
+
+
+def _read(logits, t):
+    """Log-probability of the token of every node of tree `t`, and entropies of all laws, that after the prompt first.
+
+    A few rows at a time, so that the passes over a large vocabulary stay in the processor's cache.
+    """
+    token_logp, entropy = np.empty(len(t.token)), []
+    children = [[] for _ in range(len(t.token) + 1)]  # the nodes that are drawn from each law
+    for node, parent in enumerate(t.parent):
+        children[parent + 1].append(node)
+    for block in logits:
+        for rows in block.split(max(1, CACHED // block.shape[-1])):
+            log_p = rows.float().log_softmax(-1)
+            drawn = children[len(entropy) : len(entropy) + len(rows)]
+            entropy += (-(log_p.exp() * log_p.clamp_min(-1e4)).sum(-1)).tolist()
+            for law, nodes in zip(log_p, drawn):
+                token_logp[nodes] = law[t.token[nodes]].cpu()
+    return token_logp, np.array(entropy)
 
 
 def _float32_head(model):
