@@ -463,6 +463,39 @@ def test_optimum_of_the_table():
     assert found.k_set.any(axis=0).all() and found.T_set.any(axis=1).all()
 
 
+def test_table_optimum_of_the_estimates():
+    """From the same table, `table_optimum` is `optimum`; from other numbers it is not."""
+    loss, reward = quadratic_judge(np.random.default_rng(18), 30, 8)
+    k, T, both = [1, 2, 8], [0, 0.5], dict(seed=4, resamples=200)
+    table = pool.reranked_loss(k, T, loss=loss, reward=reward)
+    expected = pool.optimum(k, T, loss=loss, reward=reward, **both)
+    found = pool.table_optimum(k, T, table=table, **both)
+    for name in ("mean", "low", "high", "k_set", "T_set", "joint_set", "best", "chosen", "crossfit_loss"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-12)
+    for gain in ("over_one_sample", "over_most_samples", "over_best_of_k"):
+        ends = [dataclasses.astuple(getattr(one, gain)) for one in (found, expected)]
+        np.testing.assert_allclose(*ends, rtol=1e-12, atol=1e-14)
+    flat = pool.table_optimum(k, 0, table=table[:, :, 0], **both)
+    np.testing.assert_allclose(flat.mean[:, 0], expected.mean[:, 0], rtol=1e-14)
+    moved = pool.table_optimum(k, T, table=np.roll(table, 1, axis=1), **both)
+    assert expected.best[0] == 2 and moved.best[0] == 8
+
+
+@pytest.mark.parametrize(
+    "table, message",
+    [
+        (np.ones((5, 3)), r"table must .* shape \(prompts, 3, 2\), got shape \(5, 3\)"),
+        (np.ones((5, 2, 3)), r"table must .* shape \(prompts, 3, 2\), got shape \(5, 2, 3\)"),
+        (np.ones((3, 3, 2)), "table must hold at least 4 prompts .* got 3"),
+        (np.full((5, 3, 2), np.nan), "table must be finite, got nan"),
+        ([["a"]], "table must be real numbers, got"),
+    ],
+)
+def test_table_optimum_bad_input(table, message):
+    with pytest.raises(ValueError, match=message):
+        pool.table_optimum([1, 2, 4], [0, 1], table=table, seed=0)
+
+
 def test_optimum_halves_by_hand():
     """With one temperature and two k the cross-fitted gain follows from the two halves' means."""
     loss, reward = quadratic_judge(np.random.default_rng(17), 41, 8)

@@ -5,7 +5,7 @@ k <= N and every selection temperature T at once, with intervals over prompts; t
 best k and T; the power law and its rivals; and a report card of the judge.
 """
 
-from .choice import Optimum, optimum
+from .choice import Optimum, optimum, table_optimum
 from .curves import Curve, Estimate, curve
 from .judging import JudgeReport, report
 from .piloting import Pilot, pilot
@@ -31,4 +31,5 @@ __all__ = [
     "regimes",
     "report",
     "reranked_loss",
+    "table_optimum",
 ]

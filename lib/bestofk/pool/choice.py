@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._checks import generator
+from .._checks import generator, moderate, real
 from ._input import counts_and_temperatures, read_pool
 from .curves import Estimate, check_interval, interval, resampled_means
 from .subsets import subset_averages
@@ -105,6 +105,56 @@ def optimum(k, T, *, loss, reward, level=0.95, seed, resamples=1000, progress=Fa
     if prompts < 4:
         raise ValueError(f"loss must hold at least 4 prompts to choose on half and report on half, got {prompts}")
     return choose(k, T, lambda rows: subset_averages(pool.take(rows), k, T), prompts, level, seed, resamples, progress)
+
+
+def table_optimum(k, T, *, table, level=0.95, seed, resamples=1000):
+    """`optimum` of a table of losses: for a rule of selection that is not softmax over one score.
+
+    Parameters
+    ----------
+    k, T : int or 1-D array, float or 1-D array
+        The candidates. A rule without a temperature has one candidate, such as T = 0.
+    table : array (prompts, len(k), len(T)), or (prompts, len(k)) where T is one number
+        Mean loss of what the rule keeps, for every prompt and candidate: of a vote, say, or of a judge
+        averaged over draws of its noise. At least four prompts.
+    level, seed, resamples
+        As for `curve`.
+
+    Returns
+    -------
+    Optimum
+
+    Raises
+    ------
+    ValueError
+        If `table` is not of that shape or not finite, or if it has fewer than four prompts.
+
+    Examples
+    --------
+    Is there a best number of votes?
+
+    >>> import numpy as np
+    >>> from bestofk import pool
+    >>> answer = np.random.default_rng(1).choice(4, p=[0.4, 0.3, 0.2, 0.1], size=(300, 16))
+    >>> k = [1, 4, 16]
+    >>> table = pool.majority_vote(k, loss=answer != 0, answer=answer)
+    >>> found = pool.table_optimum(k, 0, table=table, seed=0)
+    >>> found.best, found.k[found.k_set[:, 0]]
+    ((16, 0.0), array([16]))
+    """
+    k, T, _ = counts_and_temperatures(k, T)
+    check_interval(level, resamples)
+    table = moderate(real(table, "table"), "table", smallest=0)
+    if table.ndim == 2 and len(T) == 1:
+        table = table[:, :, None]
+    if table.ndim != 3 or table.shape[1:] != (len(k), len(T)):
+        raise ValueError(
+            f"table must hold one loss for each prompt, k and T, shape (prompts, {len(k)}, {len(T)}), "
+            f"got shape {table.shape}"
+        )
+    if len(table) < 4:
+        raise ValueError(f"table must hold at least 4 prompts to choose on half and report on half, got {len(table)}")
+    return choose(k, T, lambda rows: table[rows], len(table), level, seed, resamples)
 
 
 def choose(k, T, values, prompts, level, seed, resamples, progress=False):
