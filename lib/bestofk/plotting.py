@@ -36,6 +36,8 @@ def use_style():
 def label(ax, x, y, text, color, **options):
     """Write `text` beside a line at data position (`x`, `y`), in the line's colour.
 
+    A white edge around the letters keeps them readable where other lines pass below.
+
     Parameters
     ----------
     ax : matplotlib.axes.Axes
@@ -47,7 +49,10 @@ def label(ax, x, y, text, color, **options):
     **options
         Passed to ``ax.annotate``; ``xytext`` (points) defaults to (4, 0).
     """
-    options = {"xytext": (4, 0), "va": "center", "fontsize": 9} | options
+    from matplotlib.patheffects import withStroke
+
+    edge = [withStroke(linewidth=2, foreground="white")]
+    options = {"xytext": (4, 0), "va": "center", "fontsize": 9, "path_effects": edge} | options
     ax.annotate(text, (x, y), textcoords="offset points", color=COLORS.get(color, color), **options)
 
 
@@ -64,5 +69,5 @@ def points(ax, x, y, error, color="simulation", **options):
 
 
 def synthetic(ax):
-    """Stamp "synthetic data" on axes whose data were not measured on a language model."""
-    ax.text(0.99, 0.99, "synthetic data", transform=ax.transAxes, ha="right", va="top", fontsize=8, color="#7F7F7F")
+    """Write "synthetic data" above axes whose data were not measured on a language model."""
+    ax.text(1, 1.01, "synthetic data", transform=ax.transAxes, ha="right", va="bottom", fontsize=8, color="#7F7F7F")
