@@ -71,3 +71,26 @@ def test_pages_follow_a_changed_cell_and_a_changed_library(house):
 def test_a_failing_cell_fails_the_build(house):
     write_notebook(house / "book" / "chapter.ipynb", "raise RuntimeError('on purpose')")
     assert build(house).returncode != 0
+
+
+def test_figures_stand_in_a_box_with_their_size():
+    sys.path.insert(0, str(ROOT / "book" / "_ext"))
+    import figure_boxes
+
+    figure = '<figure class="align-default" id="fig-a">\n<img alt="words" src="_images/ab.png" />\n<figcaption>'
+    boxed = figure_boxes.box_figures(figure, {"ab.png": (1067, 617)})
+    assert '<div class="figure-box" style="--drawn: 1067px">' in boxed
+    assert '<img width="1067" height="617" alt="words" src="_images/ab.png" />' in boxed
+    assert boxed.startswith(figure[:41]) and boxed.endswith("<figcaption>")
+    assert figure_boxes.box_figures(figure, {"other.png": (1, 1)}) == figure
+    alone = '<p><img alt="words" src="_images/ab.png" /></p>'
+    assert figure_boxes.box_figures(alone, {"ab.png": (1, 1)}) == alone
+
+
+def test_png_size(tmp_path):
+    sys.path.insert(0, str(ROOT / "book" / "_ext"))
+    import figure_boxes
+
+    figure = pytest.importorskip("matplotlib.figure").Figure(figsize=(3, 2), dpi=100)
+    figure.savefig(tmp_path / "a.png")
+    assert figure_boxes.png_size(tmp_path / "a.png") == (300, 200)
