@@ -41,12 +41,13 @@ def test_papermill_strings_are_read():
     # papermill -p passes what is not a number, True, False or None as a string
     settings = resolve(progress="false", samples="8", run=7, top_p="0.9")
     assert (settings.progress, settings.samples, settings.run, settings.top_p) == (False, 8, "7", 0.9)
+    assert resolve(limit=0.25).limit == 0.25 and type(resolve(limit=600).limit) is int is type(resolve(limit="600").limit)
 
 
 @pytest.mark.parametrize(
     "name, value",
     [
-        ("samples", 0), ("samples", 2.5), ("samples", "many"), ("limit", -1), ("sampling_temperature", -0.1),
+        ("samples", 0), ("samples", 2.5), ("samples", "many"), ("limit", -1), ("limit", 1.5), ("sampling_temperature", -0.1),
         ("sampling_temperature", float("nan")), ("top_p", 0), ("top_p", 1.1), ("max_tokens", 0), ("engine", "llamacpp"),
         ("dtype", "int4"), ("shard", "1"), ("run", "../x"), ("run", ""), ("seed", -1),
         ("stop", "\n"), ("progress", "maybe"), ("samples", True), ("top_p", True), ("limit", False),

@@ -202,6 +202,27 @@ def test_stored_samples_are_judged_by_an_endpoint_first(tmp_path, endpoint):
     assert (tmp_path / "runs" / "sweep-model-samples_x" / "scores-http.parquet").exists()
 
 
+def test_a_limit_spares_the_judge_the_rest(tmp_path, endpoint):
+    path = stored_samples(tmp_path / "model" / "samples_x.jsonl", prompts=8)
+    settings = Sweep(pool=str(path), reward_api=endpoint, limit=0.25, root=str(tmp_path / "runs"), progress=False)
+    assert len(sweeping.load(settings).first.prompt) == 2  # and not a quarter of a quarter
+    (scores,) = (tmp_path / "runs").glob("*/scores-http.parquet")
+    assert len(pd.read_parquet(scores)) == 2 * 6
+
+
+def test_process_rewards_are_on_the_official_scale(tmp_path, monkeypatch):
+    """Theirs is ten times the mean step reward: the same T and epsilon must mean the same."""
+    path = stored_samples(tmp_path / "samples_x.jsonl")
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    shrunk = tmp_path / "samples_small.jsonl"
+    shrunk.write_text("".join(json.dumps(r | {"judge": [s / 10 for s in r["judge"]]}) + "\n" for r in rows))
+    monkeypatch.setattr(sweeping, "_judged", lambda settings, source: (source, {"judge": "judge"}))
+    settings = Sweep(pool=str(shrunk), judge_model="me/my-PRM-7B", T=0.7, k_values="6", resamples=100, progress=False)
+    source = sweeping.load(settings)
+    assert sweeping.over_k(source, settings).delta[0, 0] == pytest.approx(official_delta(path, 0.7), abs=1e-12)
+    assert "10 times the process rewards" in source.first.notes[-1]
+
+
 @pytest.mark.parametrize(
     "given, message",
     [

@@ -115,6 +115,18 @@ def test_a_file_of_questions(tmp_path):
     assert len(tasks.load(str(file), limit=1).problems) == 1
 
 
+def test_a_limit_below_1_is_a_share(tmp_path):
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(json.dumps({"question": f"{i}?", "answer": str(i)}) + "\n" for i in range(7)))
+    whole = tasks.load(str(file)).problems
+    assert [len(tasks.load(str(file), limit=limit).problems) for limit in (0.3, 0.5, 7.0)] == [3, 4, 7]
+    assert tasks.load(str(file), limit=0.5).problems == whole[:4]
+    assert len(tasks.load("boxes", limit=0.02).problems) == 12
+    for bad in (1.5, float("nan"), float("inf"), -0.5):
+        with pytest.raises(ValueError, match=f"limit must be a share below 1 or a whole number .*{bad}"):
+            tasks.load("boxes", limit=bad)
+
+
 @pytest.mark.parametrize("line", ["{", "[]", '{"question": "x"}', '"text"', "3"])
 def test_a_damaged_line_is_named(tmp_path, line):
     file = tmp_path / "mine.jsonl"

@@ -55,7 +55,7 @@ class Generate(Parameters):
     revision: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     task: str = "boxes"
-    limit: Annotated[int, Field(ge=1)] | None = 8
+    limit: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)] | None = 8
     examples: Annotated[int, Field(ge=0, le=4)] = 4
     chat: bool = False
     samples: Annotated[int, Field(ge=1)] = 16

@@ -175,17 +175,24 @@ def judge_kind(settings):
 
 def _read(settings, source):
     options = settings.model_dump(include={"judge", "loss", "columns", "filter", "limit"})
-    if settings.judge_model or settings.reward_api:
-        source, options["judge"] = _judged(settings, source)
-        options |= {"columns": {}, "filter": None}
-    return pools.read(source, **options)
+    if not (settings.judge_model or settings.reward_api):
+        return pools.read(source, **options)
+    source, judged = _judged(settings, source)
+    pool = pools.read(source, **options | {"columns": {}, "filter": None} | judged)
+    if judge_kind(settings) != "prm":
+        return pool
+    note = f"scores are {settings.score_max:g} times the process rewards, as the official scripts report them"
+    return _changed(pool, lambda row: settings.score_max * row, notes=(*pool.notes, note))
 
 
 def _judged(settings, source):
-    """Judge stored samples first: import them if they are not a run yet, then add a scores file."""
+    """Judge stored samples first: import them (up to the limit) if they are not a run yet, then add a scores file.
+
+    Returns the run's folder, and how to read it: the judge's name, and no limit where the import has obeyed it.
+    """
     from . import importing, judging
 
-    directory = Path(source)
+    directory, reading = Path(source), {}
     if not (directory / "manifest.json").is_file():
         found = sorted(glob.glob(source, recursive=True))
         if len(found) != 1 or not found[0].endswith(".jsonl"):
@@ -194,19 +201,20 @@ def _judged(settings, source):
                 f"found {len(found)} files"
             )
         stem = re.sub(r"[^A-Za-z0-9._-]", "-", "-".join(Path(found[0]).parts[-2:]).removesuffix(".jsonl"))
-        name = f"sweep-{stem}"
+        name = f"sweep-{stem}" + (f"-first-{settings.limit:g}" if settings.limit else "")
         first = next(iter(pools.lines(Path(found[0]))), (0, {}))[1]
         wanted = importing.ImportCompletions(
             run=name,
             root=settings.root,
             source=found[0],
+            limit=settings.limit,
             id="doc_id" if "doc_id" in first else "",
             question="doc.question",
             gold="doc.answer" if pools.field(first, "doc.answer") is not None else "target",
             completions="resps.0",
         )
         importing.run(wanted)
-        directory = Path(settings.root) / name
+        directory, reading = Path(settings.root) / name, {"limit": None}
     kind = judge_kind(settings)
     given = {"run": directory.name, "root": str(directory.parent), "judge": kind, "progress": settings.progress}
     given |= {"http_url": settings.reward_api} if kind == "http" else {"judge_model": settings.judge_model}
@@ -214,18 +222,22 @@ def _judged(settings, source):
         given["score_max"] = settings.score_max
     judge = judging.Judge(**given | settings.judge_options)
     judging.run(judge)
-    return str(directory), judging.name_of(judge)
+    return str(directory), reading | {"judge": judging.name_of(judge)}
 
 
 def _noisy(pool, settings, k):
     """The pool with judge noise of standard deviation epsilon * score_max on its scores, not clipped."""
     if settings.epsilon == 0:
         return pool
-    rng = np.random.default_rng([settings.seed, k or 0])
-    reward = [row + settings.epsilon * settings.score_max * rng.standard_normal(len(row)) for row in pool.reward]
-    if isinstance(pool.reward, np.ndarray):
-        reward = np.array(reward)
-    return replace(pool, reward=reward, judge=f"{pool.judge} + noise {settings.epsilon:g}")
+    rng, std = np.random.default_rng([settings.seed, k or 0]), settings.epsilon * settings.score_max
+    judge = f"{pool.judge} + noise {settings.epsilon:g}"
+    return _changed(pool, lambda row: row + std * rng.standard_normal(len(row)), judge=judge)
+
+
+def _changed(pool, change, **said):
+    """The pool with `change` done to the scores of every prompt, and what is `said` of it."""
+    reward = [change(row) for row in pool.reward]
+    return replace(pool, reward=np.array(reward) if isinstance(pool.reward, np.ndarray) else reward, **said)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ same family and difficulty, then the question. Worked examples are our own.
 
 import hashlib
 import json
+import math
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,8 +87,9 @@ def load(name_or_file, *, limit=None, seed=0, examples=4):
         ``boxes``, ``sums`` or ``estimates`` (generated, four difficulties), ``gsm8k`` (its test set, from the hub),
         ``gsm8k:FILE.jsonl`` (the same from a local file), or a ``.jsonl`` file with
         ``question`` and ``answer`` a line (optional ``id``, ``difficulty``).
-    limit : int, optional
-        Number of problems; generated problems are spread evenly over the difficulties, of a file the first are taken.
+    limit : int or float, optional
+        Number of problems, or, below 1, their share of all (of the 600 that a generated task has by default).
+        Generated problems are spread evenly over the difficulties, of a file the first are taken.
     seed : int
         Which problems a generated task draws.
     examples : int
@@ -98,8 +100,8 @@ def load(name_or_file, *, limit=None, seed=0, examples=4):
     ValueError
         Unknown task, missing file, or a line that cannot be read.
     """
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit must be at least 1, got {limit}")
+    if limit is not None and not (0 < limit < 1 or limit >= 1 and limit % 1 == 0):
+        raise ValueError(f"limit must be a share below 1 or a whole number of at least 1, got {limit}")
     if not 0 <= examples <= 4:
         raise ValueError(f"examples must be 0 to 4, got {examples}")
     if name_or_file in FAMILIES:
@@ -115,9 +117,14 @@ def load(name_or_file, *, limit=None, seed=0, examples=4):
     )
 
 
+def _count(limit, total):
+    """The number of problems that `limit` asks for of `total`; a share is rounded up, as lm-eval does."""
+    return total if limit is None else math.ceil(limit * total) if limit < 1 else int(limit)
+
+
 def _generated(family, limit, seed, examples):
     levels, operands, write = FAMILIES[family]
-    limit = 600 if limit is None else limit
+    limit = _count(limit, 600)
     levels = sorted(levels)[: min(limit, len(levels))]
     problems = []
     for position, level in enumerate(levels):
@@ -235,7 +242,7 @@ def _questions(rows, source, limit, examples, name):
     shots = "".join(f"Question: {q}\nAnswer: {a}\n\n" for q, a in GSM8K_EXAMPLES[:examples])
     template = FEW_SHOT if examples else ZERO_SHOT
     problems = []
-    for count, row in rows[:limit]:
+    for count, row in rows[: _count(limit, len(rows))]:
         try:
             question, answer = str(row["question"]), str(row["answer"])
         except (KeyError, TypeError):
