@@ -16,7 +16,7 @@ SAMPLES = [Sample(t, finish_reason="stop") for t in (" 3 * 4 = 12. #### 12", " 3
 def test_scores_equal_those_of_transformers():
     ours = engines.load("transformers", "smollm2", dtype="float32")
     theirs = engines.load("vllm", "smollm2", dtype="float32", max_model_len=512)
-    for kind in ("loglik", "loglik_mean", "yes", "score_expected"):
+    for kind in ("loglik", "loglik_mean", "yes", "score_expected", "score"):
         expected = [v.score for v in judges.load(kind, engine=ours)(ITEM, SAMPLES)]
         got = [v.score for v in judges.load(kind, engine=theirs)(ITEM, SAMPLES)]
         np.testing.assert_allclose(got, expected, atol=2e-3)  # float32 sums in other orders, some 20 tokens

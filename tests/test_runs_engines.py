@@ -78,6 +78,46 @@ def test_every_sample_equals_the_one_drawn_on_its_own(engine, temperature, top_p
     assert skipped <= 6
 
 
+@pytest.mark.parametrize("family", ["gemma", "mistral"])
+def test_a_sliding_window_is_kept(engine, tmp_path, family):
+    sizes = dict(
+        vocab_size=len(engine.tokenizer), hidden_size=32, intermediate_size=48, num_attention_heads=4, head_dim=8,
+        num_key_value_heads=2, max_position_embeddings=256, sliding_window=5, initializer_range=0.6, eos_token_id=2,
+    )  # fmt: skip
+    kinds = ["sliding_attention", "full_attention"]
+    config = (
+        transformers.Gemma3TextConfig(**sizes, num_hidden_layers=2, layer_types=kinds)
+        if family == "gemma"
+        else transformers.MistralConfig(**sizes, num_hidden_layers=2)
+    )
+    torch.manual_seed(3)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    engine.tokenizer.save_pretrained(tmp_path)
+    windowed = engines.load("transformers", str(tmp_path), dtype="float32", device="cpu")
+    law = dict(temperature=3.0, top_p=1.0, max_tokens=6)
+    out = windowed.generate(PROMPTS, 6, sampling_temperature=3.0, max_tokens=6, seeds=[0, 1000, 2000, 3000])
+    drawn = [(c, *naive(windowed, p, c.seed, **law)) for p, cs in zip(PROMPTS, out) for c in cs]
+    sure = [(c, path, total) for c, path, total, closest in drawn if closest > 1e-6]
+    assert len(sure) > 12
+    for c, path, total in sure:
+        kept = path[:-1] if path[-1] == engine.tokenizer.eos_token_id else path
+        assert c.text == engine.tokenizer.decode(kept, skip_special_tokens=True)
+        assert c.logprob == pytest.approx(total, abs=1e-3)
+    windowed._cached.window = 10**6  # the window matters in this test
+    wide = windowed.generate(PROMPTS, 6, sampling_temperature=3.0, max_tokens=6, seeds=[0, 1000, 2000, 3000])
+    assert any(abs(a.logprob - b.logprob) > 0.01 for a, b in zip(sum(out, []), sum(wide, [])))
+
+
+def test_layers_that_no_mask_can_tell_what_to_see_are_refused(engine):
+    from types import SimpleNamespace
+
+    from bestofk_runs.engines.cached import Cached
+
+    config = SimpleNamespace(layer_types=["full_attention", "chunked_attention"])
+    with pytest.raises(ValueError, match="cannot run layers of type chunked_attention: use vllm"):
+        Cached(SimpleNamespace(config=SimpleNamespace(get_text_config=lambda: config)))
+
+
 def test_a_sample_does_not_depend_on_its_company(engine):
     whole = engine.generate(PROMPTS, 8, max_tokens=6, seeds=[5, 6, 7, 8])
     alone = [engine.generate([p], 8, max_tokens=6, seeds=[s])[0] for p, s in zip(PROMPTS, [5, 6, 7, 8])]

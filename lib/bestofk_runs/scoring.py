@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from .engines.base import common
+from .engines.cached import Cached
 from .vllm_scoring import VllmScorer
 
-CACHED = 2**18  # logits treated at a time: a mebibyte
+IN_CACHE = 2**18  # logits read at a time: a mebibyte, which a processor's cache holds
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,21 @@ def tree(sequences):
     return Tree(*(np.array(x, dtype=np.int64) for x in (token, parent, depth)), paths)
 
 
+def ancestors(t):
+    """Bool array (nodes, nodes): which nodes of a `Tree` lie on the way to each node, itself included.
+
+    Examples
+    --------
+    >>> ancestors(tree([[5, 6], [5, 7]])).astype(int).tolist()
+    [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
+    """
+    found = np.eye(len(t.token), dtype=bool)
+    for node, parent in enumerate(t.parent):
+        if parent >= 0:
+            found[node] |= found[parent]
+    return found
+
+
 def chunks(sequences, limit):
     """Split sequence indices, in lexicographic order, into groups whose tree has at most `limit` nodes.
 
@@ -100,31 +116,23 @@ class Scorer:
     Parameters
     ----------
     engine
-        A transformers engine of `bestofk_runs.engines`: gives ``model`` and ``encode(text)``. A model in half
-        precision keeps its layers, but its output layer is computed in float32: bfloat16 would round
-        log-probabilities to steps of about 0.1, which makes ties.
+        A transformers engine of `bestofk_runs.engines`: gives ``model``, ``max_length`` and ``encode(text)``.
     nodes : int
         Most distinct token positions in one forward pass (memory grows with its square).
-
-    Attributes
-    ----------
-    computed, naive : int
-        Token positions computed so far, and those that one pass over each whole text would have computed.
     """
 
     def __init__(self, engine, nodes=512):
-        self.model, self.encode, self.nodes = engine.model.eval(), engine.encode, nodes
-        config = self.model.config.get_text_config()
-        sliding = "sliding_attention" in (getattr(config, "layer_types", None) or [])
-        self._window = config.sliding_window if sliding else None
-        self.max_length = config.max_position_embeddings
-        self.computed = self.naive = 0
-        self._cache, self._cached = None, []
-        _float32_head(self.model)
+        self.encode, self.max_length, self.nodes = engine.encode, engine.max_length, nodes
+        self.cached = Cached(engine.model)
+
+    @property
+    def computed(self):
+        """Token positions computed so far."""
+        return self.cached.computed
 
     def forget(self):
         """Drop the cached beginning: a shard's rounding must not depend on which one was judged before it."""
-        self._cache, self._cached = None, []
+        self.cached.forget()
 
     def likelihood(self, prompts, completions):
         """Log-probabilities and entropies along completions.
@@ -144,8 +152,6 @@ class Scorer:
             longer than the model's context. Texts are tokenised whole; a token that straddles the end
             of the prompt counts to the completion.
         """
-        import torch
-
         prompts = [prompts] * len(completions) if isinstance(prompts, str) else prompts
         starts = {prompt: self.encode(prompt) for prompt in set(prompts)}
         texts = [self.encode(p + c) for p, c in zip(prompts, completions, strict=True)]
@@ -154,15 +160,16 @@ class Scorer:
         out = [None] * len(texts)
         if not fits:
             return out
-        if min(begins[i] for i in fits) == 0:
+        first = min(begins[i] for i in fits)
+        if first == 0:
             raise ValueError("every prompt must hold at least one whole token, but one holds none")
-        ordered = sorted(texts[i] for i in fits)
-        shared = min(common([ordered[0], ordered[-1]]), *(begins[i] for i in fits))
-        for group, t, logits in self._passes(ordered[0][:shared], [texts[i][shared:] for i in fits], ends_only=False):
-            token_logp, entropy = _read(logits, t)
-            for j, path in zip(group, t.paths):
-                path = path[begins[fits[j]] - shared :]
-                out[fits[j]] = token_logp[path], entropy[t.parent[path] + 1]
+        # the trees begin with the last token that all prompts share, so that the law after it is among those read
+        shared = max(min(common([texts[i] for i in fits]), first) - 1, 0)
+        for group, t, logits in self._passes(texts[fits[0]][:shared], [texts[i][shared:] for i in fits]):
+            logp, entropy = _read(logits, t)
+            for i, path in ((fits[j], path) for j, path in zip(group, t.paths)):
+                path = path[begins[i] - shared :]
+                out[i] = logp[path], entropy[t.parent[path]]
         return out
 
     def next_token(self, texts, tokens):
@@ -184,102 +191,39 @@ class Scorer:
         fits = [i for i, x in enumerate(ids) if len(x) <= self.max_length]
         if not fits:
             return out
-        first, last = min(ids[i] for i in fits), max(ids[i] for i in fits)
-        shared = min(common([first, last]), min(len(ids[i]) for i in fits) - 1)
-        for group, _, logits in self._passes(first[:shared], [ids[i][shared:] for i in fits], ends_only=True):
+        shared = min(common([ids[i] for i in fits]), min(len(ids[i]) for i in fits) - 1)
+        for group, _, logits in self._passes(ids[fits[0]][:shared], [ids[i][shared:] for i in fits], ends_only=True):
             out[[fits[j] for j in group]] = logits.double().softmax(-1)[:, tokens].cpu().numpy()
         return out
 
-    def _passes(self, prompt, sequences, ends_only):
-        """Yield (indices, tree, logits): [logits after the prompt, after all nodes], or those after each sequence."""
-        import torch
-
-        self.naive += sum(len(prompt) + len(s) for s in sequences)
-        with torch.inference_mode():
-            head = self._prefill(prompt)
-            for group in chunks(sequences, self.nodes):
-                t = tree([sequences[i] for i in group])
-                ends = torch.as_tensor(np.array([path[-1] for path in t.paths]), device=self.model.device)
-                logits = self._forward(t, ends if ends_only else 0)
-                self._cache.crop(-len(t.token))
-                if not ends_only:  # the first row follows the prompt; without one, no token is read from it
-                    logits = [logits[:1] if head is None else head, logits]
-                yield group, t, logits
-
-    def _prefill(self, prompt):
-        """Bring `prompt` into the cache, reusing what it shares with the last one; logits after it."""
-        from transformers import DynamicCache
-
-        shared = min(common([self._cached, prompt]), len(prompt) - 1)
-        if shared <= 0:
-            self._cache = DynamicCache()
-        elif shared < len(self._cached):
-            self._cache.crop(shared - len(self._cached))
-        self._cached = list(prompt)
-        return self._forward(tree([prompt[max(shared, 0) :]]), 1) if prompt else None
-
-    def _forward(self, t, keep):
-        import torch
-
-        length = self._cache.get_seq_length()
-        self.computed += len(t.token)
-        return self.model(
-            input_ids=torch.as_tensor(t.token[None], device=self.model.device),
-            attention_mask=self._mask(t, length),
-            position_ids=torch.as_tensor(t.depth[None] + length, device=self.model.device),
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=keep,
-        ).logits[0]
-
-    def _mask(self, t, length):
-        """Additive attention mask (1, 1, nodes, length + nodes): a node sees the prompt and its ancestors."""
-        import torch
-
-        n = len(t.token)
-        ancestors = np.zeros((n, n), dtype=bool)
-        for i in range(n):
-            if t.parent[i] >= 0:
-                ancestors[i] = ancestors[t.parent[i]]
-            ancestors[i, i] = True
-        seen = np.concatenate([np.ones((n, length), dtype=bool), ancestors], axis=1)
-
-        def additive(visible):
-            mask = torch.zeros(visible.shape, dtype=self.model.dtype)
-            mask.masked_fill_(~torch.from_numpy(visible), torch.finfo(self.model.dtype).min)
-            return mask[None, None].to(self.model.device)
-
-        if self._window is None:
-            return additive(seen)
-        position = np.concatenate([np.arange(length), length + t.depth])
-        near = (length + t.depth)[:, None] - position[None, :] < self._window
-        return {"full_attention": additive(seen), "sliding_attention": additive(seen & near)}
+    def _passes(self, beginning, endings, ends_only=False):
+        """Yield (indices of endings, their tree, logits after each of its nodes, or after each ending alone)."""
+        for group in chunks(endings, self.nodes):
+            t = tree([endings[i] for i in group])
+            sees = np.hstack([np.ones((len(t.token), len(beginning)), dtype=bool), ancestors(t)])
+            keep = [path[-1] for path in t.paths] if ends_only else None
+            self.cached.hold(beginning)
+            yield group, t, self.cached.extend(t.token, len(beginning) + t.depth, sees, keep)
 
 
 def _read(logits, t):
-    """Log-probability of the token of every node of tree `t`, and entropies of all laws, that after the prompt first.
+    """Of every node of tree `t`: the log-probability of its token (nan for a root), and the entropy of the law after it.
 
-    A few rows at a time, so that the passes over a large vocabulary stay in the processor's cache.
+    `logits`, shape (nodes, vocabulary), are read a few rows at a time, so that the passes over a large vocabulary stay
+    in the processor's cache. An accelerator reads more at a time, and hands the results over together.
     """
-    token_logp, entropy = np.empty(len(t.token)), []
-    children = [[] for _ in range(len(t.token) + 1)]  # the nodes that are drawn from each law
-    for node, parent in enumerate(t.parent):
-        children[parent + 1].append(node)
-    for block in logits:
-        for rows in block.split(max(1, CACHED // block.shape[-1])):
-            log_p = rows.float().log_softmax(-1)
-            drawn = children[len(entropy) : len(entropy) + len(rows)]
-            entropy += (-(log_p.exp() * log_p.clamp_min(-1e4)).sum(-1)).tolist()
-            for law, nodes in zip(log_p, drawn):
-                token_logp[nodes] = law[t.token[nodes]].cpu()
-    return token_logp, np.array(entropy)
-
-
-def _float32_head(model):
-    """Compute the output layer of a half-precision model in float32, whatever scaling follows it."""
     import torch
 
-    head = model.get_output_embeddings()
-    if head.weight.dtype != torch.float32:
-        head.weight = torch.nn.Parameter(head.weight.detach().float(), requires_grad=False)
-        head.register_forward_pre_hook(lambda module, args: (args[0].float(), *args[1:]))
+    order = np.argsort(t.parent, kind="stable")
+    order = order[t.parent[order] >= 0]  # the nodes that are drawn from a law that was read, by that law
+    law, token = (torch.as_tensor(values[order], device=logits.device) for values in (t.parent, t.token))
+    step = max(1, (IN_CACHE if logits.device.type == "cpu" else 64 * IN_CACHE) // logits.shape[-1])
+    logp, entropy = [], []
+    for start in range(0, len(logits), step):
+        log_p = logits[start : start + step].log_softmax(-1)
+        drawn = slice(*np.searchsorted(t.parent[order], [start, start + step]))
+        logp.append(log_p[law[drawn] - start, token[drawn]])
+        entropy.append(-(log_p.exp() * log_p.clamp_min(-1e4)).sum(-1))
+    found = np.full(len(t.token), np.nan)
+    found[order] = torch.cat(logp).double().cpu().numpy()
+    return found, torch.cat(entropy).double().cpu().numpy()

@@ -16,8 +16,8 @@ class VllmScorer:
 
     def __init__(self, engine):
         self.encode, self.llm = engine.encode, engine.llm
-        self.max_length = engine.llm.llm_engine.model_config.max_model_len - 1  # one token is always generated
-        self.computed = self.naive = 0
+        self.max_length = engine.max_length - 1  # one token is always generated
+        self.computed = 0
 
     def forget(self):
         """Nothing to do: vLLM decides what it caches."""
@@ -60,7 +60,6 @@ class VllmScorer:
 
         if not sequences:
             return []
-        self.naive += sum(map(len, sequences))
         prompts = [TokensPrompt(prompt_token_ids=ids) for ids in sequences]
         requests = [SamplingParams(max_tokens=1, temperature=0.0, **o) for o in options]
         answers = self.llm.generate(prompts, requests, use_tqdm=False)

@@ -31,7 +31,11 @@ class Completion:
 
 
 class Engine:
-    """A loaded model. Subclasses set `name`, `source`, `tokenizer`, `dtype`, `device` and add ``generate``."""
+    """A loaded model.
+
+    Subclasses set `name`, `source`, `tokenizer`, `dtype`, `device` and `max_length` (most tokens of a text), and add
+    ``generate``.
+    """
 
     name = None
 

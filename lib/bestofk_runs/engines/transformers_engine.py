@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .base import Completion, Engine, common
+from .cached import Cached
 
 # prompts grown together: at most this many nodes if every sample went its own way
 MOST_NODES = 32768
@@ -46,44 +47,8 @@ class TransformersEngine(Engine):
             source.path, dtype=getattr(torch, self.dtype), attn_implementation="sdpa", use_safetensors=True, **kwargs
         )
         self.model.to(self.device).eval()
-        _widen_head(self.model)
-        self._cache, self._prefix = None, []
-
-    def hold(self, prefix):
-        """Make the key-value cache hold exactly the token ids `prefix`, reusing what it shares with the last one."""
-        import torch
-        from transformers import DynamicCache
-
-        shared = common([self._prefix, prefix])
-        if self._cache is None or shared == 0:
-            self._cache, shared = DynamicCache(), 0
-        elif self._cache.get_seq_length() > shared:
-            self._cache.crop(shared - self._cache.get_seq_length())
-        self._prefix = list(prefix[:shared])
-        if len(prefix) > shared:
-            with torch.inference_mode():
-                new = torch.tensor([prefix[shared:]], device=self.device)
-                self.model(new, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
-        self._prefix = list(prefix)
-
-    def extend(self, tokens, positions, mask, keep=None):
-        """Append nodes to the cache; return their logits, float32, shape (nodes, vocabulary).
-
-        tokens, positions: one a new node; mask: bool (nodes, cached + nodes), True where a node may look
-        (itself included); keep: indices of the nodes whose logits are wanted (default all).
-        """
-        import torch
-
-        with torch.inference_mode():
-            out = self.model(
-                torch.tensor([list(tokens)], device=self.device),
-                position_ids=torch.tensor([list(positions)], device=self.device),
-                attention_mask=torch.as_tensor(mask, device=self.device)[None, None],
-                past_key_values=self._cache,
-                use_cache=True,
-                logits_to_keep=0 if keep is None else torch.as_tensor(keep, device=self.device),
-            )
-        return out.logits[0].float()
+        self.max_length = self.model.config.get_text_config().max_position_embeddings
+        self._cached = Cached(self.model)
 
     def generate(self, prompts, n, *, sampling_temperature=1.0, top_p=1.0, max_tokens=64, stop=(), seeds):
         """Sample `n` completions of every prompt.
@@ -106,7 +71,8 @@ class TransformersEngine(Engine):
         list (a prompt) of lists (a sample) of `Completion`
         """
         group = max(1, MOST_NODES // (n * max_tokens))
-        out, self._cache = [], None  # rounding must not depend on what was asked before
+        self._cached.forget()
+        out = []
         for start in range(0, len(prompts), group):
             ids = [self.encode(prompt) for prompt in prompts[start : start + group]]
             out += self._grow(
@@ -114,7 +80,7 @@ class TransformersEngine(Engine):
             )
         return out
 
-    def plant(self, prompts):
+    def _plant(self, prompts):
         """Put several prompts (lists of token ids) into one row of the cache, their common beginning once.
 
         Returns
@@ -125,7 +91,7 @@ class TransformersEngine(Engine):
             Where in the cache each prompt's tokens lie.
         """
         shared = min(common(prompts), min(len(ids) for ids in prompts) - 1)
-        self.hold(prompts[0][:shared])
+        self._cached.hold(prompts[0][:shared])
         tails = [ids[shared:] for ids in prompts]
         ends = np.cumsum([len(tail) for tail in tails])
         mask = np.zeros((ends[-1], shared + ends[-1]), dtype=bool)
@@ -137,13 +103,13 @@ class TransformersEngine(Engine):
             places.append(np.r_[np.arange(shared), shared + rows])
         tokens = [token for tail in tails for token in tail]
         positions = [shared + i for tail in tails for i in range(len(tail))]
-        return self.extend(tokens, positions, mask, keep=ends - 1), places
+        return self._cached.extend(tokens, positions, mask, keep=ends - 1), places
 
     def _grow(self, prompts, n, temperature, top_p, max_tokens, stop, seeds):
         ends = self._end_tokens()
         done = [[None] * n for _ in prompts]
         uniforms = [np.stack([np.random.default_rng(int(s) + i).random(max_tokens) for i in range(n)]) for s in seeds]
-        logits, places = self.plant(prompts)
+        logits, places = self._plant(prompts)
         # the frontier: nodes whose next token is to be drawn
         frontier = [_Node(p, np.arange(n), (), 0.0, places[p]) for p in range(len(prompts))]
         for step in range(max_tokens):
@@ -169,7 +135,7 @@ class TransformersEngine(Engine):
                         done[node.prompt][i] = Completion(text, child.logprob, len(path), reason, seed)
             if not children:
                 break
-            cached = self._cache.get_seq_length()
+            cached = len(self._cached.positions)
             mask = np.zeros((len(children), cached + len(children)), dtype=bool)
             frontier = []
             for row, child in enumerate(children):
@@ -177,7 +143,7 @@ class TransformersEngine(Engine):
                 mask[row, own] = True
                 frontier.append(child._replace(places=own))
             positions = [len(prompts[child.prompt]) + step for child in frontier]
-            logits = self.extend([child.path[-1] for child in frontier], positions, mask)
+            logits = self._cached.extend([child.path[-1] for child in frontier], positions, mask)
         return done
 
     def _end_tokens(self):
@@ -194,20 +160,6 @@ class TransformersEngine(Engine):
         if cuts:
             return text[: min(cuts)], "stop"
         return (text, "length") if last else (None, None)
-
-
-def _widen_head(model):
-    """Compute logits in float32 whatever the model's dtype: bfloat16 logits are off by up to 0.1 each."""
-    import torch
-
-    head = model.get_output_embeddings()
-    if head is None or head.weight.dtype == torch.float32:
-        return
-    wide = torch.nn.Linear(head.in_features, head.out_features, bias=head.bias is not None, device=head.weight.device)
-    wide.load_state_dict({key: value.float() for key, value in head.state_dict().items()})
-    wide.requires_grad_(False)
-    wide.register_forward_pre_hook(lambda module, args: (args[0].float(),))
-    model.set_output_embeddings(wide)
 
 
 def _laws(logits, temperature, top_p, rows=64):

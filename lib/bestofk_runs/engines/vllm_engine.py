@@ -48,6 +48,7 @@ class VllmEngine(Engine):
             **options,
         )
         self.tokenizer = self.llm.get_tokenizer()
+        self.max_length = self.llm.llm_engine.model_config.max_model_len
 
     def generate(self, prompts, n, *, sampling_temperature=1.0, top_p=1.0, max_tokens=64, stop=(), seeds):
         """Sample `n` completions of every prompt; see `TransformersEngine.generate`.

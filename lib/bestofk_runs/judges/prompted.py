@@ -170,10 +170,9 @@ def score(
         raise ValueError(f"votes must be 1 for a greedy judge and >= 1 for a sampled one, got {votes!r}")
     text = template(judge_prompt, "score", score_max)
     find = re.compile(pattern)
-    limit = getattr(engine, "max_length", None) or engine.model.config.get_text_config().max_position_embeddings
 
     def distinct(texts):
-        fits = [len(engine.encode(t)) + judge_tokens <= limit for t in texts]
+        fits = [len(engine.encode(t)) + judge_tokens <= engine.max_length for t in texts]
         asked = [t for t, ok in zip(texts, fits) if ok]
         options = dict(sampling_temperature=judge_temperature, max_tokens=judge_tokens)
         written = iter(engine.generate(asked, votes, seeds=[_seed(seed, t) for t in asked], **options))
