@@ -13,7 +13,7 @@ pytest.importorskip("papermill")
 pytest.importorskip("transformers")
 
 from bestofk import artifacts  # noqa: E402
-from bestofk_runs import engines, generate, parameters, run, tasks  # noqa: E402
+from bestofk_runs import engines, generate, parameters, run, samples, tasks  # noqa: E402
 
 NOTEBOOK = Path(__file__).parents[1] / "gpu_runs" / "generate.ipynb"
 SMALL = {
@@ -136,11 +136,11 @@ def test_a_completion_cut_off_while_thinking_has_no_answer():
     problems = tasks.load("boxes", limit=1).problems
     gold = problems[0].gold
     texts = [f"hm</think>#### {gold}", f"perhaps {gold}", f"{gold}?</think>\n\\boxed{{1}}"]
-    columns = {name: [None] * 3 for name in generate.SAMPLED} | {
+    columns = {name: [None] * 3 for name in samples.SAMPLED} | {
         "prompt_id": [problems[0].prompt_id] * 3,
         "text": texts,
     }
-    table, agreement = generate.read_answers(pa.table(columns), problems)
+    table, agreement = samples.read_answers(pa.table(columns), problems)
     assert table["answer"].to_pylist() == [gold, None, "1"] and table["correct"].to_pylist() == [True, False, False]
     assert agreement == 1
 

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from . import generate, pools, publishing, shards
+from . import pools, publishing, samples, shards
 from .engines.base import Completion
 from .parameters import Name, Parameters, identity
 from .tasks import Problem, Task
@@ -196,8 +196,8 @@ def run(settings):
     shards.open_phase(directory, "import", {"parameters": kept, "file": digest}, unused=lambda _: not begun.exists())
     if (directory / "work" / "generate").exists():
         raise ValueError(f"run {settings.run!r} was made by generate.ipynb: choose another run name")
-    table = generate.rows([problem.prompt_id for problem in problems], completions)
-    answered, agreement = generate.read_answers(table, problems)
+    table = samples.rows([problem.prompt_id for problem in problems], completions)
+    answered, agreement = samples.read_answers(table, problems)
     task = Task(
         name=path.stem,
         problems=tuple(problems),
@@ -230,29 +230,8 @@ def run(settings):
         "gaps": [*notes, *missing, "no seeds were recorded"],
     }
     unpublished = () if settings.publish_texts else ("questions", "texts")
-    publishing.publish_generation(directory, _tables(problems, table, answered), record, unpublished=unpublished)
+    publishing.publish_generation(directory, samples.tables(problems, table, answered), record, unpublished=unpublished)
     return summary | {"gaps": record["gaps"]}
-
-
-def _tables(problems, table, answered):
-    import pyarrow as pa
-
-    ids = [p.prompt_id for p in problems]
-    return {
-        "prompts": pa.table(
-            {
-                "prompt_id": ids,
-                "difficulty": pa.array([p.difficulty for p in problems], pa.int32()),
-                "gold": [p.gold for p in problems],
-                "prompt_sha256": [hashlib.sha256(p.prompt.encode()).hexdigest() for p in problems],
-            }
-        ),
-        "questions": pa.table(
-            {"prompt_id": ids, "question": [p.question for p in problems], "prompt": [p.prompt for p in problems]}
-        ),
-        "completions": answered,
-        "texts": table.select(["prompt_id", "sample_index", "text"]),
-    }
 
 
 def _summary(table, answered, agreement, task):
@@ -267,7 +246,7 @@ def _summary(table, answered, agreement, task):
     place = table.column_names.index("tokens")
     counted = table.set_column(place, "tokens", pc.fill_null(table["tokens"], 0))
     nothing = {"tokens_in": None, "parameters": None}, {"seconds": None, "rate": None}
-    summary = generate.summarise(counted, answered, agreement, task, *nothing)
+    summary = samples.summarise(counted, answered, agreement, task, *nothing)
     unknown = {"tokens_out"} if absent["tokens"] else set()
     unknown |= {"truncated"} if absent["finish_reason"] else set()
     return {k: v for k, v in summary.items() if v is not None and k not in unknown}, missing
