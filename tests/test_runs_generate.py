@@ -125,8 +125,8 @@ def test_a_damaged_description_is_renewed_and_a_run_made_elsewhere_is_left_alone
 
 
 def test_seeds_depend_on_the_run_seed_and_the_prompt_only():
-    seeds = [generate.prompt_seed(s, p) for s in range(3) for p in ("a", "b", "c")]
-    assert len(set(seeds)) == 9 and seeds[0] == generate.prompt_seed(0, "a")
+    seeds = [engines.first_seed(s, p) for s in range(3) for p in ("a", "b", "c")]
+    assert len(set(seeds)) == 9 and seeds[0] == engines.first_seed(0, "a")
     # a million samples a prompt before two prompts could share a seed, and all fit into 63 bits
     assert min(abs(a - b) for i, a in enumerate(seeds) for b in seeds[:i]) >= 2**20 and max(seeds) < 2**62
 

@@ -52,7 +52,7 @@ params, root, to = sys.argv[1:]
 for count, (name, notebook) in enumerate([("generate", "generate"), ("judge-it", "judge")], 1):
     print(f"[{count}/2] {name}")
     scope = {}
-    for cell in json.loads((run.HOME / f"{notebook}.ipynb").read_text())["cells"]:
+    for cell in json.loads((run.GPU_RUNS / f"{notebook}.ipynb").read_text())["cells"]:
         if cell["cell_type"] == "code":
             exec("".join(cell["source"]), scope)
         if "parameters" in cell["metadata"].get("tags", []):

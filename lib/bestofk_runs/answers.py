@@ -59,6 +59,15 @@ def split_thinking(text):
     return (text, "") if text.lstrip().startswith("<think>") else ("", text)
 
 
+def of_solution(text):
+    """The right answer of a worked solution: what follows its last ``####``, or the whole, without thousands separators.
+
+    >>> of_solution("8 * 150 = 1200. #### 1,200")
+    '1200'
+    """
+    return str(text).rsplit("####", 1)[-1].strip().replace(",", "")
+
+
 def last_number(text):
     """The last number in `text` without thousands separators, or None; the second rule.
 

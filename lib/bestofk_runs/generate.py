@@ -1,6 +1,5 @@
 """One pool of N samples a prompt: the steps of ``generate.ipynb``."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -80,7 +79,7 @@ def pool(settings, task):
             top_p=settings.top_p,
             max_tokens=settings.max_tokens,
             stop=stop,
-            seeds=[prompt_seed(settings.seed, i) for i in ids],
+            seeds=[engines.first_seed(settings.seed, i) for i in ids],
         )
         return samples.rows(ids, sampled)
 
@@ -99,11 +98,6 @@ def pool(settings, task):
     if shards.read_description(folder) is None:
         engine()
     return Made(folder, plan, shards.read_description(folder))
-
-
-def prompt_seed(seed, prompt_id):
-    """Seed of a prompt's first sample; sample i uses this plus i. Depends on nothing but these two."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {prompt_id}".encode()).digest()[:5], "big") * 2**20
 
 
 def publish(settings, task, made):

@@ -417,7 +417,7 @@ def gold_of(answer, where):
     """The right answer of a document: what follows ``####``, or the whole, without thousands separators."""
     if answer is None:
         raise ValueError(f"{where}: no right answer (doc.answer or target)")
-    return str(answer).rsplit("####", 1)[-1].strip().replace(",", "")
+    return answers.of_solution(answer)
 
 
 def _lm_eval_scores(record, judge, losses, completions, where):

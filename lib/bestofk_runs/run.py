@@ -14,10 +14,9 @@ from pathlib import Path
 
 import yaml
 
-from . import publishing, shards
+from . import GPU_RUNS, publishing, shards
 from .engines import models
 
-HOME = Path(__file__).resolve().parents[2] / "gpu_runs"
 NOTEBOOKS = {"generate": "generate", "import": "import_completions", "judge": "judge"}
 
 
@@ -34,7 +33,7 @@ def steps(run, *, root, overrides=(), params=None):
     """
     if moved := [name for name, _ in overrides if name in ("run", "root")]:
         raise ValueError(f"-p {moved[0]} would reach the first step only: name the run, and its place with --root DIR")
-    params = Path(params or HOME / "params")
+    params = Path(params or GPU_RUNS / "params")
     folder = params / run
     first = [file for file in (folder / "generate.yaml", folder / "import.yaml") if file.is_file()]
     if not first:
@@ -49,7 +48,7 @@ def steps(run, *, root, overrides=(), params=None):
             except ValueError as error:
                 raise ValueError(f"{file.name} of run {run!r}: {error}") from None
         # relative: papermill writes the notebook's path into what it executes
-        notebook = os.path.relpath(HOME / f"{NOTEBOOKS[file.stem.split('-')[0]]}.ipynb")
+        notebook = os.path.relpath(GPU_RUNS / f"{NOTEBOOKS[file.stem.split('-')[0]]}.ipynb")
         command = [sys.executable, "-m", "papermill", "-f", str(file), notebook]
         command += [str(Path(root) / run / f"{file.stem}.ipynb"), "--log-output", "--no-progress-bar"]
         for name, value in [("root", str(root)), *(overrides if file == first[0] else ())]:

@@ -11,6 +11,8 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import answers
+
 NAMES = ("Tom", "Anna", "Ben", "Mia", "Sam", "Lena", "Max", "Eva", "Leo", "Nora", "Paul", "Ida")
 THINGS = ("pencils", "apples", "books", "marbles", "cookies", "stickers", "coins", "cards", "shells", "buttons")
 
@@ -247,7 +249,7 @@ def _questions(rows, source, limit, examples, name):
             question, answer = str(row["question"]), str(row["answer"])
         except (KeyError, TypeError):
             raise ValueError(f"{source} line {count} is not a JSON object with question and answer") from None
-        gold = answer.rsplit("####", 1)[-1].strip().replace(",", "")
+        gold = answers.of_solution(answer)
         prompt = shots + template.format(question=question)
         prompt_id = str(row.get("id", f"{name}-{count - 1:05d}"))
         problems.append(Problem(prompt_id, question, prompt, gold, int(row.get("difficulty", 0))))

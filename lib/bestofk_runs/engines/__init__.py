@@ -6,9 +6,9 @@ way, and take one seed a prompt: sample ``i`` of a prompt uses ``seed + i``.
 """
 
 from . import models
-from .base import Completion, Engine
+from .base import Completion, Engine, first_seed
 
-__all__ = ["ENGINES", "Completion", "Engine", "check", "load", "resolve_dtype"]
+__all__ = ["ENGINES", "Completion", "Engine", "check", "first_seed", "load", "resolve_dtype"]
 
 ENGINES = ("transformers", "vllm")
 

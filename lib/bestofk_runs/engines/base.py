@@ -1,5 +1,6 @@
 """What both engines share: the completion record, the tokenizer's two jobs, the description."""
 
+import hashlib
 import importlib.metadata
 from dataclasses import dataclass
 
@@ -67,6 +68,19 @@ class Engine:
         """Token ids of a prompt; a chat template brings its own start of text."""
         start = self.tokenizer.bos_token
         return self.tokenizer(text, add_special_tokens=not (start and text.startswith(start)))["input_ids"]
+
+
+def first_seed(seed, what):
+    """Seed of the first sample of a prompt; sample i uses this plus i. Depends on nothing but these two.
+
+    Parameters
+    ----------
+    seed : int
+        Of the whole run.
+    what : str
+        Names the prompt: its id or its text.
+    """
+    return int.from_bytes(hashlib.sha256(f"{seed} {what}".encode()).digest()[:5], "big") * 2**20
 
 
 def common(sequences):

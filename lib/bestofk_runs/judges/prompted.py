@@ -3,11 +3,11 @@
 The judge prompt holds ``{question}`` and ``{solution}`` (and, if wanted, ``{answer}``), each shown whole.
 """
 
-import hashlib
 import re
 
 import numpy as np
 
+from ..engines.base import first_seed
 from . import Verdict, missing, once, pairs
 
 # what a judge reads after the solution is short: it passes the model once for every distinct solution
@@ -175,7 +175,7 @@ def score(
         fits = [len(engine.encode(t)) + judge_tokens <= engine.max_length for t in texts]
         asked = [t for t, ok in zip(texts, fits) if ok]
         options = dict(sampling_temperature=judge_temperature, max_tokens=judge_tokens)
-        written = iter(engine.generate(asked, votes, seeds=[_seed(seed, t) for t in asked], **options))
+        written = iter(engine.generate(asked, votes, seeds=[first_seed(seed, t) for t in asked], **options))
         return [
             mean_vote([parse(c.text, find, score_max) for c in next(written)]) if ok else missing("too long")
             for ok in fits
@@ -185,11 +185,6 @@ def score(
         return once(_texts(engine, text, items, samples, chat), distinct)
 
     return judge
-
-
-def _seed(seed, text):
-    """Seed of a judge prompt's first vote: depends on the text and the seed alone."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {text}".encode()).digest()[:5], "big") * 2**20
 
 
 def parse(text, find, score_max):
