@@ -120,7 +120,7 @@ def test_simulated_particles():
     for before, after in zip(values[:-1], values[1:], strict=True):
         kept = rng.binomial(n, stay)
         on = kept * after / before
-        n = rng.binomial(count, on / (on + (n - kept) / before + count - n))
+        n = rng.binomial(count, on / (on + (n - kept) / before + (count - n)))
     law = particles.number_on_track(count, values, stay=stay)[-1]
     assert abs(n.mean() / count - law @ np.arange(count + 1) / count) < 4 * n.std() / count / np.sqrt(runs)
     assert abs((n == 0).mean() - law[0]) < 4 * np.sqrt(law[0] * (1 - law[0]) / runs)

@@ -323,7 +323,7 @@ def distance_bound(particles, *, length, ratio, error=0.0):
         raise ValueError(f"error must be >= 0, got {error}")
     j = np.arange(1, length + 1)
     with np.errstate(over="ignore"):
-        step = ratio * (1 + error) ** (2.0 * j - 1 if error else 0.0 * j) - 1
+        step = ratio * (1 + error) ** (2.0 * j - 1) - 1
         return np.minimum(np.sqrt(np.expm1(np.log1p(np.divide.outer(step, particles)).sum(axis=0))) / 2, 1)[()]
 
 
@@ -371,7 +371,7 @@ def two_type_share(particles, *, length, error, odds=5.0):
         weight = law[:, None, None] * ones[:, :, None] * ones[::-1, None, :]
         n, x, y = np.nonzero(weight > _NEGLIGIBLE)
         first = (1 + error) ** rise * (n + (odds - 1) * x)
-        share = first / (first + particles - n + (odds - 1) * y)
+        share = first / (first + (particles - n) + (odds - 1) * y)
         law = _mixture(share, weight[n, x, y], nodes, table)
     return float(law @ count / particles)
 
@@ -386,7 +386,7 @@ def _chain(particles, values, stay):
     for t in range(1, len(values)):
         n, x = np.nonzero(laws[t - 1][:, None] * kept > _NEGLIGIBLE)
         on = x * (values[t] / values[t - 1])
-        share = on / (on + (n - x) / values[t - 1] + particles - n)
+        share = on / (on + (n - x) / values[t - 1] + (particles - n))
         laws[t] = _mixture(share, laws[t - 1][n] * kept[n, x], nodes, table)
     return laws
 
