@@ -426,6 +426,9 @@ def test_a_model_without_step_head_is_refused(llama, tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="no step head"):
         rewards.RewardModel(local_source(tmp_path), "prm")
+    # transformers would make up a random head
+    with pytest.raises(ValueError, match="no weights for score.weight, so it is no sequence-classification model"):
+        rewards.RewardModel(local_source(tmp_path), "classifier")
 
 
 @pytest.mark.parametrize("labels", [1, 3])
@@ -741,6 +744,16 @@ def test_the_run_of_an_estimate_is_looked_for_here_and_then_among_the_published(
         assert judging._where("b", tmp_path) == nearer
         with pytest.raises(ValueError, match="estimate_run .*c' is not a finished run"):
             judging.run(settings_for(directory, judge="numeric", estimate_run="c", judge_name="other"))
+
+
+def test_an_estimate_of_other_questions_is_refused(tmp_path, monkeypatch):
+    from bestofk_runs import judging
+
+    directory = a_pool(tmp_path / "a")
+    monkeypatch.setattr(judging, "estimates", lambda folder: {"another question?": 3.0})
+    with pytest.raises(ValueError, match="estimate_run 'a' has no number for any question of this run"):
+        judging.run(settings_for(directory, judge="numeric", estimate_run="a"))
+    assert not (directory / "scores-numeric.parquet").exists()
 
 
 def test_a_judge_never_sees_the_gold_answer(tmp_path):

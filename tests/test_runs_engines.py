@@ -245,6 +245,17 @@ def test_pickled_weights_are_not_read(tmp_path):
         engines.check("transformers", str(tmp_path))
 
 
+def test_weights_that_are_not_there_are_not_made_up(tiny_llama, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = shutil.copytree(tiny_llama, tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    del tensors["model.norm.weight"]
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="no weights for model.norm.weight, so it is no causal language model"):
+        engines.load("transformers", str(folder))
+
+
 @pytest.mark.parametrize("wanted", [True, False, None])
 def test_start_token_as_the_gguf_file_says(wanted, tmp_path):
     from gguf import GGUFWriter

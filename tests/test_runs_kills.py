@@ -122,11 +122,10 @@ def shards_of(place):
     return {str(f): f.stat().st_mtime_ns for f in place.glob("root/killed/work/*/[0-9]*.parquet")}
 
 
-def test_killed_in_every_phase_the_same_command_publishes_the_same_tables(params, tmp_path, capsys):
+def test_killed_in_every_phase_the_same_command_publishes_the_same_tables(params, tmp_path):
     seed = random.randrange(10**6)
     rng = random.Random(seed)
-    with capsys.disabled():
-        print(f"\nkills drawn with seed {seed}")
+    print(f"\nkills drawn with seed {seed}")
     lasts = Command(params, tmp_path / "whole").finish()
     print("uninterrupted, seconds:", {name: round(seconds, 3) for name, seconds in lasts.items()})
     whole, hit = artifacts.load("killed", root=tmp_path / "whole" / "to"), []

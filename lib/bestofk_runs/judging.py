@@ -298,7 +298,8 @@ def _maker(settings, source, generated, by_id, proven):
     """Load the judge; return ``make(ids) -> table of raw verdicts``, with a ``description`` of the model."""
     import pyarrow as pa
 
-    judge, description = _load(settings, source, generated, proven)
+    questions = {item.question for item, _, _ in by_id.values()}
+    judge, description = _load(settings, source, generated, proven, questions)
     scorer = getattr(judge, "scorer", None)
 
     def make(ids):
@@ -341,15 +342,18 @@ RAW = {
 }
 
 
-def _load(settings, source, generated, proven):
+def _load(settings, source, generated, proven, questions):
     """The judge as a function and the description of its model (None where it has none)."""
     from . import engines
 
     kind = settings.judge
     if kind == "numeric":
+        known = estimates(_where(settings.estimate_run, settings.root))
+        if not questions & known.keys():
+            raise ValueError(f"estimate_run {settings.estimate_run!r} has no number for any question of this run")
         return judges.load(
             kind,
-            estimates=estimates(_where(settings.estimate_run, settings.root)),
+            estimates=known,
             **{name: getattr(settings, name) for name in ("estimate_noise", "estimate_seed", "scale")},
         ), None
     if kind == "http":

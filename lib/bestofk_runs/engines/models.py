@@ -132,6 +132,21 @@ def explained(source):
         ) from error
 
 
+def whole(loaded, source, kind):
+    """The model of a ``from_pretrained(..., output_loading_info=True)``.
+
+    Raises
+    ------
+    ValueError
+        The checkpoint lacks weights of the architecture: transformers fills them with random numbers.
+    """
+    model, report = loaded
+    if absent := sorted(report["missing_keys"]):
+        more = f" and {len(absent) - 1} more" if len(absent) > 1 else ""
+        raise ValueError(f"model {source.name!r} has no weights for {absent[0]}{more}, so it is no {kind}")
+    return model
+
+
 def reach(source):
     """Raise ``ValueError`` if `source` is a hub id whose configuration is neither on the hub nor in the local cache."""
     if source.sha256:  # an embedded model or a directory

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import models
 from .base import Completion, Engine, common
 from .cached import Cached
 
@@ -43,9 +44,9 @@ class TransformersEngine(Engine):
         self.dtype = dtype
         kwargs = {"revision": source.revision, "trust_remote_code": trust_remote_code}
         self.tokenizer = AutoTokenizer.from_pretrained(source.path, **kwargs)
-        self.model = AutoModelForCausalLM.from_pretrained(
-            source.path, dtype=getattr(torch, self.dtype), attn_implementation="sdpa", use_safetensors=True, **kwargs
-        )
+        kwargs |= {"dtype": getattr(torch, self.dtype), "attn_implementation": "sdpa", "use_safetensors": True}
+        loaded = AutoModelForCausalLM.from_pretrained(source.path, output_loading_info=True, **kwargs)
+        self.model = models.whole(loaded, source, "causal language model")
         self.model.to(self.device).eval()
         self.max_length = self.model.config.get_text_config().max_position_embeddings
         self._cached = Cached(self.model)

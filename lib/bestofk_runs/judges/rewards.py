@@ -214,9 +214,9 @@ class RewardModel:
         auto = transformers.AutoModel if kind == "prm" else transformers.AutoModelForSequenceClassification
         with models.explained(source):
             self.tokenizer = transformers.AutoTokenizer.from_pretrained(source.path, **options)
-            self.model = auto.from_pretrained(
-                source.path, dtype=getattr(torch, self.dtype), use_safetensors=True, **options
-            )
+            options |= {"dtype": getattr(torch, self.dtype), "use_safetensors": True, "output_loading_info": True}
+            loaded = auto.from_pretrained(source.path, **options)
+        self.model = models.whole(loaded, source, "PRM" if kind == "prm" else "sequence-classification model")
         self.model.to(self.device).eval()
         self._head = None
         if kind == "prm":
