@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from bestofk_runs import pools
+from bestofk_runs.pools import grouping, tables
 
 CORRECT = np.array([[1, 0, 1], [0, 0, 1], [1, 1, 0], [0, 1, 0]])
 SCORE = np.array([[3.0, 1.0, 2.0], [0.5, 0.25, 4.0], [1.0, 1.0, -2.0], [9.0, 8.0, 7.0]])
@@ -56,7 +57,7 @@ def test_every_format_gives_the_same_arrays(tmp_path, name):
 def test_small_parts_give_the_same_arrays(tmp_path, monkeypatch):
     path = write(frame(), tmp_path / "t.parquet")
     whole = pools.read(path)
-    monkeypatch.setattr(pools, "PART", 5)
+    monkeypatch.setattr(tables, "PART", 5)
     for other in (path, write(frame(), tmp_path / "t.jsonl")):
         np.testing.assert_array_equal(pools.read(other).reward, whole.reward)
 
@@ -69,9 +70,9 @@ def test_long_texts_make_parts_small_and_change_nothing(tmp_path, monkeypatch, s
         table = table.drop(columns="sample")
     path = write(table, tmp_path / f"t.{suffix}")
     whole = pools.read(path, columns={"text": "text"})
-    monkeypatch.setattr(pools, "TEXT", 300)
-    sizes, count = [], pools._losses
-    monkeypatch.setattr(pools, "_losses", lambda name, part, *rest: sizes.append(len(part)) or count(name, part, *rest))
+    monkeypatch.setattr(tables, "TEXT", 300)
+    sizes, count = [], tables._losses
+    monkeypatch.setattr(tables, "_losses", lambda name, part, *rest: sizes.append(len(part)) or count(name, part, *rest))
     found = pools.read(path, columns={"text": "text"})
     assert len(sizes) >= 4 and sum(sizes) == 12
     np.testing.assert_array_equal(found.reward, whole.reward)
@@ -85,7 +86,7 @@ def test_fields_that_some_rows_of_jsonl_lack(tmp_path, monkeypatch):
         del row["score"]
     path = tmp_path / "t.jsonl"
     for part in (200_000, 3):  # whether or not a whole part lacks it
-        monkeypatch.setattr(pools, "PART", part)
+        monkeypatch.setattr(tables, "PART", part)
         path.write_text("\n".join(map(json.dumps, rows)))
         found = pools.read(path)
         assert np.isneginf(found.reward[2:]).all() and (found.reward[:2] == SCORE[:2]).all()
@@ -97,11 +98,11 @@ def test_fields_that_some_rows_of_jsonl_lack(tmp_path, monkeypatch):
 
 def test_sorted_rows_are_not_sorted_again():
     code, sample = np.repeat([0, 1, 2], 4), np.tile(range(4), 3)
-    assert pools._order(code, None) == pools._order(code, sample) == slice(None)
+    assert grouping._order(code, None) == grouping._order(code, sample) == slice(None)
     mixed = np.random.default_rng(0).permutation(12)
     for given in ((code[mixed], sample[mixed]), (code, sample[::-1]), (code[::-1], None)):
-        assert sorted(pools._order(*given)) == list(range(12))
-    np.testing.assert_array_equal(mixed[pools._order(code[mixed], sample[mixed])], np.arange(12))
+        assert sorted(grouping._order(*given)) == list(range(12))
+    np.testing.assert_array_equal(mixed[grouping._order(code[mixed], sample[mixed])], np.arange(12))
 
 
 def test_a_row_a_prompt_with_lists(tmp_path):

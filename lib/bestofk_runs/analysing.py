@@ -11,6 +11,7 @@ import numpy as np
 from bestofk import pool as estimators
 
 from .pools import ENOUGH, Pool, first_of_each
+from .pools.grouping import count
 
 FEWEST = 3  # samples that every prompt must have for a report
 LONELY = "no prompt has two scored samples"
@@ -139,7 +140,7 @@ def analyse(pool, *, k=None, T=None, level=0.95, seed=0, resamples=1000, progres
     Findings
     """
     if len(pool.prompt) < 4 or pool.N < FEWEST:
-        size = f"{_count(len(pool.prompt), 'prompt')} with {_count(pool.N, 'sample')} each"
+        size = f"{count(len(pool.prompt), 'prompt')} with {count(pool.N, 'sample')} each"
         raise ValueError(
             f"pool {pool.name} has {size}: a report resamples prompts and compares samples, so it needs at least 4 "
             f"prompts with {FEWEST} samples"
@@ -196,8 +197,8 @@ def _select(pool, k, T, how):
 def _no_difference(pool):
     """Why nothing can be selected: the prompts' scored samples are all alike in loss; empty where they are not."""
     scored = [loss[np.isfinite(reward)] for loss, reward in zip(pool.loss, pool.reward, strict=True)]
-    count = sum(len(row) > 1 and row.min() < row.max() for row in scored)
-    if count >= 2:
+    differ = sum(len(row) > 1 and row.min() < row.max() for row in scored)
+    if differ >= 2:
         return ""
     losses = np.concatenate(scored)
     if max(map(len, scored)) < 2:
@@ -206,7 +207,7 @@ def _no_difference(pool):
         reason = f"all scored answers count as {'wrong' if losses[0] else 'right'}"
     else:
         reason = "elsewhere all scored answers of a prompt have the same loss"
-    return f"{_count(count, 'prompt')} whose scored samples differ in loss and a judge needs 2 to be judged: {reason}"
+    return f"{count(differ, 'prompt')} whose scored samples differ in loss and a judge needs 2 to be judged: {reason}"
 
 
 def _distinct(pool, found, how):
@@ -227,7 +228,7 @@ def _without(pool, keep, found, how):
     N = min(pool.N, max(FEWEST, int(np.quantile(sizes, 1 - ENOUGH, method="lower"))))
     prompts = np.flatnonzero(sizes >= N)
     if len(prompts) < 4:
-        kept = _count(len(prompts), "prompt") + (" keeps" if len(prompts) == 1 else " keep")
+        kept = count(len(prompts), "prompt") + (" keeps" if len(prompts) == 1 else " keep")
         return f"without them only {kept} {N} samples, too few for a verdict"
     all_of = pool if len(prompts) == len(sizes) else pool.take(prompts)
     names = ("loss", "reward", "flagged") + (() if pool.text is None else ("text",))
@@ -253,10 +254,6 @@ def _without(pool, keep, found, how):
         values=tuple(float(values.mean()) for values in losses),
         change=estimators.Estimate(float(change.mean), float(change.low), float(change.high)),
     )
-
-
-def _count(number, noun):
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def regime(found):

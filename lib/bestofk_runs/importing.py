@@ -13,9 +13,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from . import pools, publishing, samples, shards
+from . import answers, publishing, samples, shards
 from .engines.base import Completion
 from .parameters import Name, Parameters, identity
+from .pools import jsonl
 from .tasks import Problem, Task
 
 
@@ -70,7 +71,7 @@ def read(settings):
     if not path.is_file():
         raise ValueError(_no_file(settings))
     rows, repeats, first = [], 0, {}
-    for line, record in pools.lines(path):
+    for line, record in jsonl.lines(path):
         problem, completions = _row(settings, f"{path.name} line {line}", record, f"{path.stem}-{len(rows):05d}")
         texts = [c.text for c in completions]
         if problem.prompt_id in first:
@@ -120,13 +121,13 @@ def _no_file(settings):
 
 
 def _row(settings, where, record, default_id):
-    question = pools.field(record, settings.question)
+    question = jsonl.field(record, settings.question)
     if not isinstance(question, str) or not question.strip():
         raise ValueError(f"{where}: no text at {settings.question} (question); its fields are {', '.join(record)}")
-    gold = pools.field(record, settings.gold)
+    gold = jsonl.field(record, settings.gold)
     if gold is None or isinstance(gold, (dict, list)):
         raise ValueError(f"{where}: no right answer at {settings.gold} (gold); its fields are {', '.join(record)}")
-    items = pools.field(record, settings.completions)
+    items = jsonl.field(record, settings.completions)
     if not isinstance(items, list) or not items:
         raise ValueError(
             f"{where}: no list at {settings.completions} (completions); its fields are {', '.join(record)}"
@@ -135,13 +136,13 @@ def _row(settings, where, record, default_id):
         prompt = settings.prompt.format_map({**record, "question": question})
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise ValueError(f"{where}: prompt = {settings.prompt!r} cannot be filled in: {error}") from None
-    level = pools.field(record, settings.difficulty) if settings.difficulty else 0
+    level = jsonl.field(record, settings.difficulty) if settings.difficulty else 0
     if not isinstance(level, int):
         raise ValueError(f"{where}: {settings.difficulty} (difficulty) must be a whole number, got {level!r}")
-    name = pools.field(record, settings.id) if settings.id else default_id
+    name = jsonl.field(record, settings.id) if settings.id else default_id
     if name is None:
         raise ValueError(f"{where}: no value at {settings.id} (id); its fields are {', '.join(record)}")
-    problem = Problem(str(name), question, prompt, pools.gold_of(gold, where), level)
+    problem = Problem(str(name), question, prompt, answers.of_solution(gold), level)
     return problem, [_completion(settings, f"{where}, completion {i}", record, item, i) for i, item in enumerate(items)]
 
 
@@ -150,8 +151,8 @@ def _completion(settings, where, record, item, i):
 
     def value(path):
         if isinstance(item, dict):
-            return pools.field(item, path)
-        beside = pools.field(record, path)
+            return jsonl.field(item, path)
+        beside = jsonl.field(record, path)
         return beside[i] if isinstance(beside, list) and i < len(beside) else None
 
     text = item if isinstance(item, str) else value(settings.text) if isinstance(item, dict) else None

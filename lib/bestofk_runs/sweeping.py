@@ -19,6 +19,7 @@ from bestofk import pool as estimators
 
 from . import pools, reporting, shards
 from .parameters import Parameters
+from .pools import jsonl
 
 
 def _listed(value):
@@ -202,7 +203,7 @@ def _judged(settings, source):
             )
         stem = re.sub(r"[^A-Za-z0-9._-]", "-", "-".join(Path(found[0]).parts[-2:]).removesuffix(".jsonl"))
         name = f"sweep-{stem}" + (f"-first-{settings.limit:g}" if settings.limit else "")
-        first = next(iter(pools.lines(Path(found[0]))), (0, {}))[1]
+        first = next(iter(jsonl.lines(Path(found[0]))), (0, {}))[1]
         wanted = importing.ImportCompletions(
             run=name,
             root=settings.root,
@@ -210,7 +211,7 @@ def _judged(settings, source):
             limit=settings.limit,
             id="doc_id" if "doc_id" in first else "",
             question="doc.question",
-            gold="doc.answer" if pools.field(first, "doc.answer") is not None else "target",
+            gold="doc.answer" if jsonl.field(first, "doc.answer") is not None else "target",
             completions="resps.0",
         )
         importing.run(wanted)
