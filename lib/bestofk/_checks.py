@@ -84,6 +84,14 @@ def positive(value, name):
     return values
 
 
+def scalar(value, name, check=real):
+    """Return `value` as a number that passes one of the checks above; an array is refused."""
+    values = check(value, name)
+    if values.ndim:
+        raise ValueError(f"{name} must be a scalar, got shape {values.shape}")
+    return values.item()
+
+
 def finite_law(loss, reward, prob=None):
     """Return `loss`, `reward`, `prob` broadcast to one shape whose last axis runs over the law's atoms.
 

@@ -71,15 +71,10 @@ def finite_best_k(T, *, mean, std, teacher, reward):
     array([ True,  True, False])
     """
     T = _checks.temperature(T)
-    mean, std = _checks.real(mean, "mean"), _checks.positive(std, "std")
-    D_T = mean - _checks.real(teacher, "teacher")
-    D_R = mean - _checks.real(reward, "reward")
-    C1 = 2 * D_T * D_R + std**2
-    t = T.ravel() / (2 * std[..., None] ** 2)
-    with np.errstate(invalid="ignore"):
-        gain = np.where(np.isinf(t), 0, (3 * t + 4) / ((t + 1) * (t + 2)))
-    below = C1[..., None] < D_R[..., None] ** 2 * gain
-    return (below & np.isfinite(t)).reshape(C1.shape + T.shape)[()]
+    D_T, D_R, s2 = _distances(T.ndim, mean, std, teacher, reward)
+    C1, t = 2 * D_T * D_R + s2, T / (2 * s2)
+    with np.errstate(invalid="ignore"):  # t = inf gives nan, which is below nothing
+        return (C1 < D_R**2 * ((3 * t + 4) / ((t + 1) * (t + 2))))[()]
 
 
 def finite_average_best_k(T, *, std, cov):
@@ -122,8 +117,7 @@ def finite_average_best_k(T, *, std, cov):
     T = _checks.temperature(T)
     if (T == 0).any():
         raise ValueError("T must be > 0 here, got 0: at T = 0 the approach is of order 1 / k^2 (see extremes)")
-    s2 = float(_checks.positive(std, "std")) ** 2
-    cov = _covariance(cov)
+    s2, cov = _checks.scalar(std, "std", _checks.positive) ** 2, _covariance(cov)
     t = T / (2 * s2)
     room = 1 - 2 / ((t + 1) * (t + 2)) * cov[1, 1] / s2  # 1 - 2 kappa cov[1][1] / std^2
     if (room <= 0).any():
@@ -230,9 +224,7 @@ def average_best_k(T, *, std, cov):
     >>> int(best.at), round(float(best.loss), 4)
     (32, 0.5166)
     """
-    T = _checks.temperature(T)
-    if T.ndim:
-        raise ValueError(f"T must be a scalar, got shape {T.shape}")
+    T = _checks.scalar(T, "T", _checks.temperature)
 
     def curve(k):
         return gaussian.generalization_error(k, T, std=std, cov=cov)
@@ -289,17 +281,16 @@ def best_temperature(k, *, mean, std, teacher, reward):
     >>> round(float(best_temperature(16, mean=0, std=1, teacher=0, reward=2).at), 2)
     12.65
     """
-    scalars = [float(_checks.real(value, name)) for name, value in
-               [("mean", mean), ("teacher", teacher), ("reward", reward)]]
-    s2 = float(_checks.positive(std, "std")) ** 2
+    law = {"mean": mean, "std": std, "teacher": teacher, "reward": reward}
+    for name, value in law.items():
+        _checks.scalar(value, name)
+    D_T, D_R, s2 = (value.item() for value in _distances(0, **law))
     if np.ndim(k) == 0 and np.isinf(k):
-        D_T, D_R = scalars[0] - scalars[1], scalars[0] - scalars[2]
         C1 = 2 * D_T * D_R + s2
         if C1 <= 0:
             return Optimum(np.inf, s2 + D_T**2)
         t = max(2 * D_R**2 / C1 - 1, 0.0)
         return Optimum(2 * s2 * t, s2 * t / (1 + t) + (D_T - D_R / (1 + t)) ** 2)
-    law = {"mean": mean, "std": std, "teacher": teacher, "reward": reward}
     return _over_temperatures(k, s2, lambda k, T: gaussian.reranked_loss(k, T, **law), 97)
 
 
@@ -323,7 +314,7 @@ def average_best_temperature(k, *, std, cov):
     >>> float(average_best_temperature(8, std=1.0, cov=[[0.1, 0.1], [0.1, 0.1]]).at)
     0.0
     """
-    s2 = float(_checks.positive(std, "std")) ** 2
+    s2 = _checks.scalar(std, "std", _checks.positive) ** 2
     return _over_temperatures(k, s2, lambda k, T: gaussian.generalization_error(k, T, std=std, cov=cov), 33)
 
 
@@ -374,10 +365,10 @@ def high_temperature_best_k(T, *, mean, std, teacher, reward):
     >>> round(float(high_temperature_best_k(20.0, mean=0, std=1, teacher=0, reward=2)), 6)
     4.0
     """
-    T = _positive_temperature(T)
-    C1, C2, s2 = _coefficients(mean, std, teacher, reward)
-    t = T / (2 * np.expand_dims(s2, tuple(range(s2.ndim, s2.ndim + T.ndim))))
-    C1, C2 = (np.expand_dims(one, tuple(range(one.ndim, one.ndim + T.ndim))) for one in (C1, C2))
+    T = _checks.positive(_checks.temperature(T), "T")
+    D_T, D_R, s2 = _distances(T.ndim, mean, std, teacher, reward)
+    C1, t = 2 * D_T * D_R + s2, T / (2 * s2)
+    C2 = C1 + D_R**2
     with np.errstate(divide="ignore", invalid="ignore"):
         k = 4 * C2 / (3 * C2 - t * C1)
     harmful = (C1 <= 0) & ((C2 <= 0) | (k < 1))
@@ -410,8 +401,9 @@ def high_temperature_best_temperature(k, *, mean, std, teacher, reward):
     15.0
     """
     k = _checks.sample_count(k)
-    C1, C2, s2 = (np.expand_dims(one, tuple(range(one.ndim, one.ndim + k.ndim)))
-                  for one in _coefficients(mean, std, teacher, reward))
+    D_T, D_R, s2 = _distances(k.ndim, mean, std, teacher, reward)
+    C1 = 2 * D_T * D_R + s2
+    C2 = C1 + D_R**2
     with np.errstate(divide="ignore", invalid="ignore"):
         T = 4 * s2 * np.maximum(1 - 2 / k, 0) * np.maximum(C2, 0) / C1
     return np.where(C1 <= 0, np.inf, T)[()]
@@ -466,7 +458,7 @@ def informed_judge(squared_error, correction):
     [[0.5, 1.0], [1.0, 2.0]]
     """
     correction = _checks.real(correction, "correction")
-    V = float(_checks.positive(squared_error, "squared_error"))
+    V = _checks.scalar(squared_error, "squared_error", _checks.positive)
     return _pair(V + 0 * correction, V * (1 + correction), V * (1 + correction) ** 2)
 
 
@@ -547,20 +539,11 @@ def _pair(first, cross, second):
     return np.stack([first, cross, cross, second], -1).reshape(first.shape + (2, 2))
 
 
-def _coefficients(mean, std, teacher, reward):
-    """C1, C2 and std^2, broadcast."""
-    mean, std = _checks.real(mean, "mean"), _checks.positive(std, "std")
+def _distances(axes, mean, std, teacher, reward):
+    """D_T = mean - teacher, D_R = mean - reward and std^2, broadcast together, with so many axes more for k or T."""
+    mean, s2 = _checks.real(mean, "mean"), _checks.positive(std, "std") ** 2
     D_T, D_R = mean - _checks.real(teacher, "teacher"), mean - _checks.real(reward, "reward")
-    C1 = 2 * D_T * D_R + std**2
-    return np.broadcast_arrays(C1, C1 + D_R**2, std**2)
-
-
-def _positive_temperature(T):
-    """A finite temperature > 0."""
-    T = _checks.temperature(T)
-    if (T == 0).any() or np.isinf(T).any():
-        raise ValueError(f"T must be > 0 and finite for the expansion, got {T}")
-    return T
+    return [value[(..., *[None] * axes)] for value in np.broadcast_arrays(D_T, D_R, s2)]
 
 
 def _covariance(cov):
