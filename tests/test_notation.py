@@ -17,6 +17,7 @@ from bestofk import (
     frozen,
     gaussian,
     optimum,
+    particles,
     pool,
     regression,
     reranking,
@@ -28,7 +29,7 @@ BOOK = Path(__file__).resolve().parents[1] / "book"
 MODULES = {
     module.__name__.split(".")[-1]: module
     for module in [allocation, artifacts, expansion, extremes, frozen, gaussian]
-    + [optimum, pool, prediction, regression, reranking, steps]
+    + [optimum, particles, pool, prediction, regression, reranking, steps]
 }
 
 

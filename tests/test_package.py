@@ -24,8 +24,8 @@ class OnlyNumpyAndScipy(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, OnlyNumpyAndScipy())
 """
-MODULES = ["reranking", "expansion", "regression", "gaussian", "optimum", "extremes", "allocation", "pool", "steps",
-           "artifacts", "frozen", "plotting"]
+MODULES = ["reranking", "expansion", "regression", "gaussian", "optimum", "extremes", "allocation", "pool", "particles",
+           "steps", "artifacts", "frozen", "plotting"]
 
 
 @pytest.mark.parametrize("module", MODULES)
