@@ -110,10 +110,21 @@ def test_an_unknown_run_names_the_known_ones(root):
         artifacts.load("tox", root=root)
 
 
-def test_a_run_without_manifest_is_not_a_run(root):
+def test_a_run_without_manifest_is_not_complete(root):
     (root / "toy" / "manifest.json").unlink()
-    with pytest.raises(ValueError, match="unknown run 'toy'.*known: none"):
+    with pytest.raises(ValueError, match="toy holds no manifest.json, the mark of a complete run: .*make run RUN=toy$"):
         artifacts.load("toy", root=root)
+    with pytest.raises(ValueError, match="unknown run '..' in .*known: none"):
+        artifacts.load("..", root=root)
+
+
+def test_a_folder_in_place_of_a_file_and_a_root_that_is_no_path(root):
+    (root / "toy" / "prompts.parquet").unlink()
+    (root / "toy" / "prompts.parquet").mkdir()
+    with pytest.raises(ValueError, match="prompts.parquet is missing"):
+        artifacts.load("toy", root=root)
+    with pytest.raises(ValueError, match="root must be a folder that holds runs, got 3"):
+        artifacts.load("toy", root=3)
 
 
 @pytest.mark.parametrize("name", ["completions.parquet", "prompts.parquet", "scores-index.parquet"])

@@ -244,5 +244,13 @@ def test_bad_order_and_small_pool():
     for n in (0, -1, 1.5):
         with pytest.raises(ValueError, match=f"n .*got {n}"):
             expansion.term(n)
+    with pytest.raises(ValueError, match=r"n must be one integer >= 1, got \[2\]"):
+        expansion.term([2])
     with pytest.raises(ValueError, match="order=3 for N=3"):
         expansion.estimate(2, loss=[0.0, 1.0, 0.0], reward=[1.0, 2.0, 3.0], order=3)
+
+
+def test_a_temperature_whose_powers_overflow_is_refused():
+    for method in (expansion.series, expansion.pade):
+        with pytest.raises(ValueError, match="T must be larger .*got 1e-200"):
+            method(**GOOD | {"T": [1.0, 1e-200], "order": 6})

@@ -300,6 +300,7 @@ BALL = {"constant": 1.0, "beta": 0.0, "correction": 0.1, "power": 2.0}
 NORMAL = {"mean": 0.0, "std": 1.0, "teacher": 0.0}
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize(
     "call,words",
     [
@@ -326,6 +327,13 @@ NORMAL = {"mean": 0.0, "std": 1.0, "teacher": 0.0}
         (lambda: extremes.averaged_loss(5, std=1, squared_error=-0.1), "squared_error .*got -0.1"),
         (lambda: extremes.heavy_tail_loss(10**6, std=1, squared_error=0.4), "squared_error .*got 0.4.*averaged_loss"),
         (lambda: extremes.heavy_tail_loss(100, std=1, squared_error=0.55), "k must be larger"),
+        (lambda: extremes.averaged_loss(5, std=1e200, squared_error=0.1), "std: the loss overflows"),
+        (lambda: extremes.heavy_tail_loss(10**5, std=1, squared_error=1e10), "squared_error: the loss overflows"),
+        (lambda: extremes.misaligned_loss(5, **POWER, misspecification=1e300), "misspecification, slope: .*overflows"),
+        (lambda: extremes.best_of_k_loss(5, **POWER | {"beta": [0, 1, 2]}, p=[1, 2]),
+         r"beta, p must broadcast .*beta \(3,\), p \(2,\)"),
+        (lambda: extremes.misaligned_loss(5, **POWER | {"beta": [0, 1]}, misspecification=[0, 1, 2]),
+         r"broadcast .*beta \(2,\), misspecification \(3,\)"),
     ],
 )
 def test_bad_input_names_the_argument_and_the_value(call, words):

@@ -458,6 +458,8 @@ def test_bad_covariance(change, words):
 
 
 def test_bad_crossover():
+    with pytest.raises(ValueError, match="scaled must hold at least one value"):
+        crossover([])
     with pytest.raises(ValueError, match="scaled.*0"):
         crossover(0)
     for scaled in (1e-300, 1e300):

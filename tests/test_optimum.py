@@ -227,6 +227,7 @@ def test_consensus_against_simulation():
     (lambda: optimum.best_temperature(4, **LAW | {"std": [1, 2]}), r"std must be a scalar, got shape \(2,\)"),
     (lambda: optimum.average_best_temperature(4, std=[1, 2], cov=np.eye(2)), r"std must be a scalar, got shape"),
     (lambda: optimum.finite_best_k(np.nan, **LAW), "T must be a number"),
+    (lambda: optimum.best_k(1, **LAW | {"mean": [0, 1], "std": [1, 2, 3]}), r"broadcast .*mean \(2,\), std \(3,\)"),
     (lambda: optimum.high_temperature_best_k(0, **LAW), "T must be > 0, got 0"),
     (lambda: optimum.finite_average_best_k(1, std=1.0, cov=[1, 2]), r"cov must have shape \(2, 2\), got \(2,\)"),
     (lambda: optimum.informed_judge(-0.1, 1), "squared_error must be > 0, got -0.1"),

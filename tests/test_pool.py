@@ -241,6 +241,7 @@ def test_large_pools_with_small_k_and_many_subsets():
         ({"reward": None}, r"reward must be shaped \(prompts, samples\).*got None"),
         ({"loss": [[1.7e308, -1.7e308, 0], [1, 0, 0]]}, r"loss must be of a magnitude at most 1e\+150, got 1.7e\+308"),
         ({"loss": [[1e200, 0, 0], [1, 0, 0]]}, r"loss must be of a magnitude at most 1e\+150, got 1e\+200"),
+        ({"loss": np.ma.masked_greater([[0, 1, 9], [1, 0, 1]], 5)}, "loss must be .*got 1 masked entries"),
         ({"loss": [[0, 1, 1], [[0, 1], [1, 1]]]}, r"loss must be one-dimensional .* \(2, 2\) at prompt 1"),
     ],
 )
@@ -548,6 +549,21 @@ def test_power_law_over_a_window_too_narrow_for_local_exponents():
     k = np.log([8, 12, 16, 24])
     assert found.exponent == pytest.approx(-np.polyfit(k, np.log(found.mean), 1)[0], rel=1e-10)
     assert found.local_k.shape == found.local_exponent.shape == found.local_low.shape == (0,)
+
+
+@pytest.mark.parametrize("unit", [1e-140, 1e140])
+def test_power_law_in_any_unit_of_the_loss(unit):
+    loss = np.random.default_rng(3).random((60, 32))
+    fit, same = (pool.power_law([1, 2, 4, 8], loss=u * loss, reward=-loss, seed=0, resamples=100) for u in (unit, 1))
+    np.testing.assert_allclose(np.array(fit.floor) / [unit, 1, unit], same.floor, rtol=1e-9, atol=1e-12)
+    assert abs(fit.exponent / same.exponent - 1) < 1e-10
+
+
+def test_power_law_of_a_judge_that_never_changes_the_loss():
+    """A slope that is only rounding stands for no density: beta is inf, not 1e16."""
+    loss = np.random.default_rng(3).random((60, 32))
+    fit = pool.power_law([1, 2, 4, 8, 16], loss=loss, reward=0 * loss, seed=0, resamples=100)
+    assert abs(fit.exponent) < 1e-12 and fit.beta == fit.beta_low == fit.beta_high == np.inf
 
 
 def test_power_law_of_a_uniform_law():

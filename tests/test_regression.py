@@ -143,6 +143,9 @@ def test_arrays_broadcast_like_scalars():
         ({"spectrum": [1, np.nan]}, "spectrum must be finite, got nan"),
         ({"teacher": [1]}, r"teacher must have one entry an eigenvalue \(2\), got shape \(1,\)"),
         ({"reward": [1, 2, 3]}, r"reward must have one entry an eigenvalue \(2\), got shape \(3,\)"),
+        ({"alpha": [1, 2], "noise": [1, 2, 3]}, r"alpha, noise, prior must broadcast .*alpha \(2,\), noise \(3,\)"),
+        ({"noise": 1e-200}, "noise 1e-200, .*choose other units"),
+        ({"teacher": [1e200, 1]}, r"teacher and reward up to 1e\+200: choose other units"),
     ],
 )
 def test_bad_input_is_named(change, message):
@@ -150,7 +153,17 @@ def test_bad_input_is_named(change, message):
         regression.equivalents(**(scalars(0.5, [1, 2], [1, 1], 0.1, 1.0) | change))
 
 
+@pytest.mark.parametrize("noise, prior", [(1e-10, 1e3), (1e-150, 1.0), (1e-3, 1e60)])
+def test_a_ridge_many_orders_below_the_spectrum(noise, prior):
+    """With more examples than dimensions and R -> 0: R = bare / (1 - alpha), V = noise^2 alpha / (1 - alpha)."""
+    eq = regression.equivalents(**scalars(0.5, [1, 2, 3], [1, 1, 1], noise, prior))
+    assert abs(eq.ridge / (noise / prior) ** 2 - 1) < 1e-13
+    assert abs(eq.squared_error / noise**2 - 1) < 1e-13 and abs(eq.predictive_variance / noise**2 - 2) < 1e-13
+
+
 def test_bad_training_data_are_named():
+    with pytest.raises(ValueError, match="rng must be an integer >= 0 or a numpy.random.Generator, got 'x'"):
+        regression.training_sets("x", 1, n=1, spectrum=[1], teacher=[1], noise=1, prior=1)
     with pytest.raises(ValueError, match=r"targets must hold one label a row of features, got \(3,\)"):
         regression.posterior(np.ones((2, 2)), np.ones(3), noise=1, prior=1)
     with pytest.raises(ValueError, match=r"features must have shape \(n, d\) with d >= 1, got \(2,\)"):

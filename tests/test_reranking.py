@@ -203,6 +203,8 @@ GOOD = dict(k=2, T=1.0, loss=[0.0, 1.0], reward=[1.0, 0.0])
         (dict(k=-3), "k .*got -3"),
         (dict(k=2.5), "k .*got 2.5"),
         (dict(k=[[1]]), "k .*shape"),
+        (dict(k=2**60), r"k must be below 2\^53, got 1152921504606846976"),
+        (dict(k=10**30), r"k must be below 2\^53, got 10{30}$"),
         (dict(T=-0.5), "T .*got -0.5"),
         (dict(T=float("nan")), "T .*got nan"),
         (dict(loss=[0.0, float("inf")]), "loss .*got inf"),

@@ -10,11 +10,22 @@ SMALLEST, LARGEST = 1e-150, 1e150  # squares of magnitudes in between neither va
 
 
 def array(value, name, wanted):
-    """Return `value` as an array; a list whose entries differ in length is refused."""
+    """Return `value` as an array; a list whose entries differ in length and masked entries are refused."""
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name} must be {wanted}, got {np.ma.count_masked(value)} masked entries: fill or drop them")
     try:
         return np.asarray(value)
     except ValueError:
         raise ValueError(f"{name} must be {wanted}, got a list whose entries differ in length") from None
+
+
+def together(**parameters):
+    """Return the parameters broadcast to one shape."""
+    try:
+        return np.broadcast_arrays(*parameters.values())
+    except ValueError:
+        shapes = ", ".join(f"{name} {np.shape(value)}" for name, value in parameters.items())
+        raise ValueError(f"{', '.join(parameters)} must broadcast together, got shapes {shapes}") from None
 
 
 def moderate(values, name, smallest=SMALLEST):
@@ -42,10 +53,15 @@ def sample_count(k, name="k"):
         raise ValueError(f"{name} must be a scalar or one-dimensional, got shape {values.shape}")
     if values.size == 0:
         raise ValueError(f"{name} must hold at least one value, got an empty array")
+    if values.dtype.kind == "O" and all(isinstance(entry, int) and entry >= 2**53 for entry in values.flat):
+        raise ValueError(f"{name} must be below 2^53, got {k!r}")
     if values.dtype.kind not in "iuf":
         raise ValueError(f"{name} must be integers >= 1, got {k!r}")
     with np.errstate(invalid="ignore"):
-        bad = ~((values >= 1) & (values == np.floor(values)) & (values < 2**53))
+        bad = ~((values >= 1) & (values == np.floor(values)) & (values < np.inf))
+        large = values >= 2**53
+    if not bad.any() and large.any():
+        raise ValueError(f"{name} must be below 2^53, got {values[large].ravel()[0]}")
     if bad.any():
         raise ValueError(f"{name} must be integers >= 1, got {values[bad].ravel()[0]}")
     return values.astype(np.int64)

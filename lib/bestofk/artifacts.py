@@ -101,7 +101,7 @@ def default_root():
 
 def known(root=None):
     """Names of the complete runs under `root` (default: `default_root`)."""
-    root = Path(root) if root is not None else default_root()
+    root = _root(root)
     return sorted(file.parent.name for file in root.glob("*/manifest.json"))
 
 
@@ -132,8 +132,10 @@ def load(run, *, root=None):
     ...
     ValueError: unknown run 'no-such-run' in /tmp; known: ...
     """
-    root = Path(root) if root is not None else default_root()
+    root = _root(root)
     folder = root / str(run)
+    if folder.is_dir() and folder in root.glob("*") and not (folder / "manifest.json").exists():
+        raise ValueError(f"{folder} holds no manifest.json, the mark of a complete run: {_way_out(folder)}")
     if not (folder / "manifest.json").is_file():
         raise ValueError(f"unknown run {str(run)!r} in {root}; known: {', '.join(known(root)) or 'none'}")
     manifest = _manifest(folder)
@@ -239,6 +241,13 @@ def cards(runs):
     return "\n".join([lines[0], "|" + "---|" * (len(every) + 1), *lines[1:]])
 
 
+def _root(root):
+    try:
+        return Path(root) if root is not None else default_root()
+    except TypeError:
+        raise ValueError(f"root must be a folder that holds runs, got {root!r}") from None
+
+
 def _way_out(folder):
     return f"restore it from git, or make it again: make run RUN={folder.name}"
 
@@ -264,7 +273,7 @@ def _table(folder, name, entry):
     path = folder / name
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise ValueError(f"{path} is missing, but the manifest names it: {_way_out(folder)}") from None
     found = hashlib.sha256(data).hexdigest()
     if found != entry["sha256"]:

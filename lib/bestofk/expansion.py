@@ -23,7 +23,6 @@ import numpy as np
 from . import _checks
 
 
-@cache
 def term(n):
     """The coefficient of 1/T^n as a sympy expression, exact in k.
 
@@ -55,9 +54,13 @@ def term(n):
     >>> expansion.term(2)
     c2*(k - 2)*(k - 1)/(2*k**2)
     """
+    return _term(_order(n, "n"))
+
+
+@cache
+def _term(n):
     import sympy
 
-    n = _order(n, "n")
     k = sympy.Symbol("k")
     parts = []
     for (s, powers), (numerator, denominator) in _monomials(n).items():
@@ -128,7 +131,7 @@ def series(k, T, *, loss, reward, prob=None, order):
     Raises
     ------
     ValueError
-        For a bad `k`, law or `order`, or T <= 0.
+        For a bad `k`, law or `order`, T <= 0, or T so small that its powers overflow.
 
     Notes
     -----
@@ -143,7 +146,9 @@ def series(k, T, *, loss, reward, prob=None, order):
     (0.7355, 0.7362)
     """
     values, x, shape = _in_units_of_the_range(k, T, loss, reward, prob, order)
-    return sum(values[..., n, None] * x**n for n in range(values.shape[-1])).reshape(shape)[()]
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = sum(values[..., n, None] * x**n for n in range(values.shape[-1])).reshape(shape)[()]
+    return _number(total, T)
 
 
 def pade(k, T, *, loss, reward, prob=None, order):
@@ -180,8 +185,9 @@ def pade(k, T, *, loss, reward, prob=None, order):
         denominator = np.append(1.0, tail)
         numerator = np.convolve(a[: top + 1], denominator)[: top + 1]
         at = x[index[:-1]][0]
-        out[index] = np.polyval(numerator[::-1], at) / np.polyval(denominator[::-1], at)
-    return out.reshape(shape)[()]
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            out[index] = np.polyval(numerator[::-1], at) / np.polyval(denominator[::-1], at)
+    return _number(out.reshape(shape)[()], T)
 
 
 def mapped(k, T, *, loss, reward, prob=None, order):
@@ -229,6 +235,13 @@ def _in_units_of_the_range(k, T, loss, reward, prob, order):
     scale = np.where(span > 0, span, 1.0)[..., None]
     shape = values.shape[:-2] + k.shape + T.shape
     return values / scale[..., None] ** np.arange(values.shape[-1]), scale[..., None] / T.ravel(), shape
+
+
+def _number(value, T):
+    """`value` itself if finite everywhere, else an error."""
+    if not np.isfinite(value).all():
+        raise ValueError(f"T must be larger for an expansion of this order, got {np.min(T)}: the powers of 1/T overflow")
+    return value
 
 
 def estimate(k, *, loss, reward, order):

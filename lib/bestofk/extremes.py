@@ -63,7 +63,11 @@ def best_of_k_loss(k, *, c_minus, c_plus, beta, p=2, asymptotic=False):
     array([0.1 , 0.05])
     """
     k, c_minus, c_plus, beta, p = _outer(
-        k, _side(c_minus, "c_minus"), _side(c_plus, "c_plus"), _power(beta), _checks.positive(p, "p")
+        k,
+        c_minus=_side(c_minus, "c_minus"),
+        c_plus=_side(c_plus, "c_plus"),
+        beta=_power(beta),
+        p=_checks.positive(p, "p"),
     )
     if (c_minus + c_plus <= 0).any():
         raise ValueError("c_minus and c_plus must not both be 0: the density has to reach the reward target")
@@ -116,7 +120,9 @@ def small_ball_loss(k, *, constant, beta, correction, power, p=2, order=1):
     correction = _checks.real(correction, "correction")
     if not isinstance(order, (int, np.integer)) or order < 0:
         raise ValueError(f"order must be an integer >= 0, got {order!r}")
-    k, constant, beta, e, power, p = _outer(k, constant, _power(beta), correction, power, _checks.positive(p, "p"))
+    k, constant, beta, e, power, p = _outer(
+        k, constant=constant, beta=_power(beta), correction=correction, power=power, p=_checks.positive(p, "p")
+    )
     q, g = p / (1 + beta), power / (1 + beta)
     total = constant**-q * _uniform_minimum_moment(q, k)
     for n in range(1, order + 1):
@@ -219,12 +225,14 @@ def misaligned_loss(k, *, c_minus, c_plus, beta, misspecification, slope=0.0):
     c_minus, c_plus = _side(c_minus, "c_minus"), _side(c_plus, "c_plus")
     beta, slope = _power(beta), _checks.real(slope, "slope")
     shift = _checks.real(misspecification, "misspecification")
+    _checks.together(c_minus=c_minus, c_plus=c_plus, beta=beta, misspecification=shift, slope=slope)
     square = best_of_k_loss(k, c_minus=c_minus, c_plus=c_plus, beta=beta)
     constant, balance = (c_minus + c_plus) / (1 + beta), (c_plus - c_minus) / (c_plus + c_minus)
     tilt = balance * slope * (1 + beta) / (2 + beta)
     distance = small_ball_loss(k, constant=constant, beta=beta, correction=tilt, power=1, p=1)
-    k, shift, balance, slope = _outer(k, shift, balance, slope)
-    return shift**2 + 2 * shift * (balance * distance + slope * (1 - balance**2) * square) + square
+    k, shift, balance, slope = _outer(k, misspecification=shift, balance=balance, slope=slope)
+    loss = shift**2 + 2 * shift * (balance * distance + slope * (1 - balance**2) * square) + square
+    return _number(loss, "misspecification, slope")
 
 
 def gaussian_loss(k, *, mean, std, teacher, reward=None, order=2):
@@ -269,7 +277,8 @@ def gaussian_loss(k, *, mean, std, teacher, reward=None, order=2):
     _order(order)
     mean, teacher = _checks.real(mean, "mean"), _checks.real(teacher, "teacher")
     reward = teacher if reward is None else _checks.real(reward, "reward")
-    k, mean, std, teacher, reward = _outer(k, mean, _checks.positive(std, "std"), teacher, reward)
+    std = _checks.positive(std, "std")
+    k, mean, std, teacher, reward = _outer(k, mean=mean, std=std, teacher=teacher, reward=reward)
     a, shift = (reward - mean) / std, (reward - teacher) / std
     far = 2 * a**2 > 700
     if far.any():
@@ -324,7 +333,7 @@ def averaged_loss(k, *, std, squared_error, order=1):
     """
     _order(order)
     std, squared_error = _checks.positive(std, "std"), _side(squared_error, "squared_error")
-    k, std, squared_error = _outer(k, std, squared_error)
+    k, std, squared_error = _outer(k, std=std, squared_error=squared_error)
     nu = squared_error / std**2
     limit = 0.25 if order == 2 else 0.5
     if (nu >= limit).any():
@@ -337,7 +346,7 @@ def averaged_loss(k, *, std, squared_error, order=1):
     if order == 2:
         bracket = (1 - nu / (1 - 4 * nu)) / np.sqrt(1 - 4 * nu)
         loss = loss + 2 * pi**2 * bracket / ((k + 1) * (k + 2) * (k + 3) * (k + 4))
-    return std**2 * loss
+    return _number(std**2 * loss, "std")
 
 
 def heavy_tail_loss(k, *, std, squared_error):
@@ -384,7 +393,7 @@ def heavy_tail_loss(k, *, std, squared_error):
     array([2.7976e-05, 1.8700e-07])
     """
     std, squared_error = _checks.positive(std, "std"), _checks.positive(squared_error, "squared_error")
-    k, std, squared_error = _outer(k, std, squared_error)
+    k, std, squared_error = _outer(k, std=std, squared_error=squared_error)
     nu = squared_error / std**2
     if (nu <= 0.5).any():
         raise ValueError(
@@ -399,13 +408,14 @@ def heavy_tail_loss(k, *, std, squared_error):
             "the exact average is bestofk.gaussian.generalization_error"
         )
     coefficient = np.sqrt(2 / pi / nu) * 2 ** (q - 2) * special.gamma(q / 2) ** 3 * special.gamma(1 - q / 2)
-    return std**2 * coefficient * (sqrt(2 * pi) * distance / (2 * k)) ** q / distance**3
+    loss = std**2 * coefficient * (sqrt(2 * pi) * distance / (2 * k)) ** q / distance**3
+    return _number(loss, "std, squared_error")
 
 
-def _outer(k, *parameters):
+def _outer(k, **parameters):
     """Float `k` and the parameters, shaped so that arithmetic gives batch + k.shape."""
     k = _checks.sample_count(k)
-    parameters = np.broadcast_arrays(*parameters)
+    parameters = _checks.together(**parameters)
     if k.ndim:
         parameters = [value[..., None] for value in parameters]
     return k.astype(float), *parameters

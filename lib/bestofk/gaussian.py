@@ -28,7 +28,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import ndtr
 
-from ._checks import moderate, positive, real, sample_count, temperature
+from ._checks import moderate, positive, real, sample_count, temperature, together
 
 STEP = 0.3  # trapezoid step in v: 100 exp(-pi^2 / STEP) = 5e-13
 REACH = 8.5  # the answers' law is cut at REACH standard deviations: 2e-17
@@ -246,6 +246,8 @@ def crossover(scaled):
     array([2.200125, 0.522827, 0.502018])
     """
     scaled = moderate(positive(scaled, "scaled"), "scaled", smallest=1e-100)
+    if scaled.size == 0:
+        raise ValueError("scaled must hold at least one value, got an empty array")
     # Near the target the draws are a Poisson process: the law has constant density in the distance, tau = 2.
     depth = (40.0 / min(scaled.min(), 1.0)) ** 2
     x = np.arange(-np.log(depth) - 3, np.log(max(scaled.max(), 1.0)) + TAIL, STEP)
@@ -274,11 +276,7 @@ def _law(mean, std, teacher, reward):
         "teacher": moderate(real(teacher, "teacher"), "teacher", smallest=0),
         "reward": moderate(real(reward, "reward"), "reward", smallest=0),
     }
-    try:
-        mean, std, teacher, reward = np.broadcast_arrays(*law.values())
-    except ValueError:
-        shapes = ", ".join(f"{name} {value.shape}" for name, value in law.items())
-        raise ValueError(f"mean, std, teacher, reward must broadcast together, got shapes {shapes}") from None
+    mean, std, teacher, reward = together(**law)
     out = np.abs(reward - mean) > FARTHEST * std
     if out.any():
         raise ValueError(

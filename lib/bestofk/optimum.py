@@ -528,8 +528,9 @@ def consensus_loss(k, *, mean, std, teacher):
     array([1.25, 0.5 ])
     """
     k = _checks.sample_count(k)
-    mean, std, teacher = np.broadcast_arrays(
-        _checks.real(mean, "mean"), _checks.positive(std, "std"), _checks.real(teacher, "teacher"))
+    mean, std, teacher = _checks.together(
+        mean=_checks.real(mean, "mean"), std=_checks.positive(std, "std"), teacher=_checks.real(teacher, "teacher")
+    )
     return np.add.outer((mean - teacher) ** 2, 0 * k) + np.multiply.outer(std**2, 1 / k)
 
 
@@ -541,9 +542,10 @@ def _pair(first, cross, second):
 
 def _distances(axes, mean, std, teacher, reward):
     """D_T = mean - teacher, D_R = mean - reward and std^2, broadcast together, with so many axes more for k or T."""
-    mean, s2 = _checks.real(mean, "mean"), _checks.positive(std, "std") ** 2
-    D_T, D_R = mean - _checks.real(teacher, "teacher"), mean - _checks.real(reward, "reward")
-    return [value[(..., *[None] * axes)] for value in np.broadcast_arrays(D_T, D_R, s2)]
+    mean, std = _checks.real(mean, "mean"), _checks.positive(std, "std")
+    teacher, reward = _checks.real(teacher, "teacher"), _checks.real(reward, "reward")
+    mean, std, teacher, reward = _checks.together(mean=mean, std=std, teacher=teacher, reward=reward)
+    return [value[(..., *[None] * axes)] for value in (mean - teacher, mean - reward, std**2)]
 
 
 def _covariance(cov):

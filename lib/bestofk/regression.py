@@ -199,22 +199,30 @@ def equivalents(*, alpha, spectrum, teacher, noise, prior, reward=None):
         _checks.positive(value, name) for value, name in [(alpha, "alpha"), (noise, "noise"), (prior, "prior")]
     )
     spectrum, teacher, reward = _directions(spectrum, teacher, reward)
-    alpha, noise, prior = np.broadcast_arrays(alpha, noise, prior)
-    bare = alpha * noise**2 / prior**2
-    ridge = _renormalised_ridge(alpha, spectrum, bare)
+    alpha, noise, prior = _checks.together(alpha=alpha, noise=noise, prior=prior)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        bare = alpha * noise**2 / prior**2
+        ridge = _renormalised_ridge(alpha, spectrum, bare)
 
-    G = 1 / (spectrum + ridge[..., None])
-    gamma2 = alpha * np.mean((spectrum * G) ** 2, -1)
-    # 1 - gamma2 as a sum of positive terms: no cancellation at the interpolation edge
-    one_minus_gamma2 = bare / ridge + alpha * ridge * np.mean(spectrum * G**2, -1)
-    bias = ridge**2 * np.mean(spectrum * (G * teacher) ** 2, -1)
-    V = (bias + gamma2 * noise**2) / one_minus_gamma2
+        G = 1 / (spectrum + ridge[..., None])
+        gamma2 = alpha * np.mean((spectrum * G) ** 2, -1)
+        # 1 - gamma2 as a sum of positive terms: no cancellation at the interpolation edge
+        one_minus_gamma2 = bare / ridge + alpha * ridge * np.mean(spectrum * G**2, -1)
+        bias = ridge**2 * np.mean(spectrum * (G * teacher) ** 2, -1)
+        V = (bias + gamma2 * noise**2) / one_minus_gamma2
 
-    gap = reward - teacher
-    cross = V + ridge * np.mean(spectrum * G * teacher * gap, -1)
-    judge = 2 * cross - V + np.mean(spectrum * gap**2)
-    covariance = np.stack([V, cross, cross, judge], -1).reshape(V.shape + (2, 2))
-    return Equivalents(ridge[()], (noise**2 * ridge / bare)[()], bias[()], V[()], covariance)
+        gap = reward - teacher
+        cross = V + ridge * np.mean(spectrum * G * teacher * gap, -1)
+        judge = 2 * cross - V + np.mean(spectrum * gap**2)
+        covariance = np.stack([V, cross, cross, judge], -1).reshape(V.shape + (2, 2))
+        variance = noise**2 * (ridge / bare)
+    if not (np.isfinite(variance) & np.isfinite(covariance).all((-2, -1)) & (bare > 0)).all():
+        raise ValueError(
+            "alpha, spectrum, teacher, noise, prior, reward must be of magnitudes whose products stay in floating "
+            f"point, got alpha {alpha.max():g}, noise {noise.max():g}, prior {prior.max():g}, spectrum up to "
+            f"{spectrum.max():g}, teacher and reward up to {np.abs([teacher, reward]).max():g}: choose other units"
+        )
+    return Equivalents(ridge[()], variance[()], bias[()], V[()], covariance)
 
 
 def training_sets(rng, sets, *, n, spectrum, teacher, noise, prior, reward=None):
@@ -222,7 +230,7 @@ def training_sets(rng, sets, *, n, spectrum, teacher, noise, prior, reward=None)
 
     Parameters
     ----------
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
     sets, n : int
         Number of training sets and examples in each, >= 1.
     spectrum, teacher, noise, prior, reward
@@ -247,6 +255,7 @@ def training_sets(rng, sets, *, n, spectrum, teacher, noise, prior, reward=None)
     """
     spectrum, teacher, reward = _directions(spectrum, teacher, reward)
     noise, prior = _scalar(noise, "noise"), _scalar(prior, "prior")
+    rng = _checks.generator(rng, "rng")
     n, sets = (int(_scalar(_checks.sample_count(value, name), name)) for value, name in [(n, "n"), (sets, "sets")])
     d = spectrum.size
     rank = min(n, d)
@@ -271,9 +280,10 @@ def _renormalised_ridge(alpha, spectrum, bare):
     ridge = bare + alpha * np.mean(spectrum)
     for _ in range(200):
         share = ridge[..., None] / (spectrum + ridge[..., None])
-        value = ridge * (1 - alpha + alpha * np.mean(share, -1)) - bare
-        slope = 1 - alpha + alpha * np.mean(share * (2 - share), -1)
-        lower = ridge - value / slope
+        rest = spectrum / (spectrum + ridge[..., None])
+        slope = 1 - alpha + alpha * np.mean(share * (1 + rest), -1)
+        # ridge - value / slope as a sum of positive terms: the root may lie many orders below the start
+        lower = (bare + alpha * ridge * np.mean(share * rest, -1)) / slope
         if not (lower < ridge).any():
             return ridge
         ridge = np.where((lower < ridge) & (lower > 0), lower, ridge)

@@ -67,7 +67,7 @@ def counts_and_temperatures(k, T):
 def _rows(values, name):
     """A 2-D float array, or a list of 1-D float arrays when the prompts are ragged; no copy of what is that already."""
     if hasattr(values, "__array__"):  # a table of pandas or torch, say
-        values = np.asarray(values)
+        values = array(values, name, "shaped (prompts, samples)")
     else:
         rows = [array(row, name, "one-dimensional for each prompt") for row in prompt_rows(values, name)]
         ragged = len({row.shape for row in rows}) > 1

@@ -27,7 +27,7 @@ class PowerLaw:
         rho in A k^-rho, with its interval.
     beta, beta_low, beta_high : float
         2 / rho - 1: the exponent that a density of answers near the reward
-        target would need (inf where rho <= 0). Only rho is measured.
+        target would need (inf where rho <= 0 but for rounding). Only rho is measured.
     A, A_low, A_high : float
         The fitted loss at k = 1.
     local_k, local_exponent, local_low, local_high : ndarray
@@ -185,7 +185,7 @@ def power_law(k, *, loss, reward, T=0.0, level=0.95, seed, resamples=1000, progr
 
 
 def _beta(exponent):
-    return float(2 / exponent - 1) if exponent > 0 else float("inf")
+    return float(2 / exponent - 1) if exponent > 1e-12 else float("inf")
 
 
 def _line(k, curves):
@@ -204,7 +204,8 @@ def _fit_power(k, curves, at=None):
 def _fit_floor(k, curves, at=None):
     """Least squares of relative residuals; A and B are linear given rho, which is searched on a grid."""
     at = k if at is None else at
-    weighted = 1 / curves
+    scale = curves[:, :1]  # squares of losses in any unit neither vanish nor overflow
+    weighted = scale / curves
     best = np.full(len(curves), np.inf)
     found = np.zeros((3, len(curves)))
     for rho in np.geomspace(0.01, 4, 240):
@@ -219,6 +220,7 @@ def _fit_floor(k, curves, at=None):
         better = squares < best
         best[better] = squares[better]
         found[:, better] = np.stack([A, np.full_like(A, rho), B])[:, better]
+    found[[0, 2]] *= scale.T
     A, rho, B = found
     return found, A[:, None] * at ** -rho[:, None] + B[:, None]
 
