@@ -110,7 +110,7 @@ def published():
 def test_the_sentences_agree_with_the_sets_on_every_published_run():
     seen = set()
     for pool in published():
-        findings = reporting.analyse(pool, k=[1, 2, 4, 8, pool.N], T=[0, reporting.spread(pool) / 2], resamples=200)
+        findings = reporting.analyse(pool, k=[1, 2, 4, 8, pool.N], T=[0, analysing.spread(pool) / 2], resamples=200)
         seen.add(agree(findings))
     assert seen >= {"helpful", "harmful", "blind"}
 

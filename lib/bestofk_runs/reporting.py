@@ -11,19 +11,16 @@ from typing import Annotated
 from pydantic import Field
 
 from . import GPU_RUNS
-from .analysing import Findings, analyse, counts, recommended, regime, spread
+from .analysing import analyse, recommended, regime
 from .parameters import Parameters
-from .picturing import curves, end_labels, ranking
+from .picturing import curves, ranking
 from .wording import advice, gaps, numbers, reading, verdict
 
 __all__ = [
-    "Findings",
     "Report",
     "advice",
     "analyse",
-    "counts",
     "curves",
-    "end_labels",
     "gaps",
     "main",
     "numbers",
@@ -31,7 +28,6 @@ __all__ = [
     "reading",
     "recommended",
     "regime",
-    "spread",
     "to_html",
     "value_of",
     "verdict",

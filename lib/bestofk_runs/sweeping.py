@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, Field
 from bestofk import plotting
 from bestofk import pool as estimators
 
-from . import pools, reporting, shards
+from . import analysing, picturing, pools, shards
 from .parameters import Parameters
 from .pools import jsonl
 
@@ -81,7 +81,7 @@ def counts(settings, N):
     if settings.k_values:
         return sorted(set(settings.k_values))
     if settings.k_min is settings.k_max is settings.k_step is None:
-        return reporting.counts(N)
+        return analysing.counts(N)
     low, high, step = settings.k_min or min(4, N), settings.k_max or N, settings.k_step or 4
     if low > high:
         raise ValueError(f"k_min must be at most k_max, got k_min={low} and k_max={high}")
@@ -305,7 +305,7 @@ def over_T(source, settings):
     """delta against T at the fixed k (default: the most samples there are)."""
     pool = source.first
     k = settings.k or [pool.N if None in source.pools else max(source.pools)]
-    return sweep(source, sorted(set(k)), temperatures(settings, reporting.spread(pool)), settings)
+    return sweep(source, sorted(set(k)), temperatures(settings, analysing.spread(pool)), settings)
 
 
 def table(swept):
@@ -342,7 +342,7 @@ def draw(swept, against, pool):
         axis.set_xscale("symlog", linthresh=float(x[1]), linscale=0.5)
         axis.set_xticks(x, [f"{v:g}" for v in x])
         axis.minorticks_off()
-    reporting.end_labels(axis, x[-1], labels)
+    picturing.end_labels(axis, x[-1], labels)
     axis.set_xlabel("samples used, k" if along_k else "selection temperature, T")
     axis.set_ylabel("δ = mean loss − 1")
     if pool.synthetic:

@@ -110,6 +110,7 @@ def built_in(judge, loss, lengths):
 
 
 def assemble(raw, limit, samples):
+    """The `Pool` of some rows; `limit` and `samples` as in `bestofk_runs.pools.read`."""
     notes = list(raw.notes)
     order = _order(raw.code, raw.sample)
     code, loss, reward = raw.code[order], np.asarray(raw.loss[order], float), np.asarray(raw.reward[order], float)
