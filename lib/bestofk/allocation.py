@@ -15,10 +15,10 @@ import numpy as np
 from scipy import optimize, special
 
 from bestofk import _checks, regression
+from bestofk._quadrature import legendre, panels
 
 _REACH = 8.5  # a Gaussian beyond this many standard deviations is dropped (2e-17)
-_RHO = np.polynomial.legendre.leggauss(64)
-_PANEL = np.polynomial.legendre.leggauss(12)
+_RHO, _PANEL = 64, 12  # nodes of the rule in rho, and of one on a panel
 
 
 @dataclass(frozen=True)
@@ -359,7 +359,7 @@ def crossover(size):
     [200.0059, 2.1293, 0.2747]
     """
     size = _checks.positive(size, "size")
-    v, dv = _panels(_score_edges(1e-12, (40 / size.min()) ** 2))
+    v, dv = panels(_score_edges(1e-12, (40 / size.min()) ** 2), _PANEL)
     q, dq, z = _nodes(v, 1.0, np.inf)
     below = np.sqrt(np.maximum(-v - _REACH, 0)) * (v < -_REACH - 1)
     rate = below + np.sum(dq * special.ndtr(-z), 1)
@@ -432,13 +432,13 @@ def _selected(k, a, tau):
         # v is -rho^2: no answer is nearer than rho with probability (1 - P)^k
         start = 1e-3 / k.max()
         near_target = start * 2.0 ** np.arange(np.ceil(np.log2(0.4 / start)))
-        rho, weight = _panels(np.concatenate([[0], near_target, np.arange(0.4, top + 0.4, 0.4)]))
+        rho, weight = panels(np.concatenate([[0], near_target, np.arange(0.4, top + 0.4, 0.4)]), _PANEL)
         density = weight * (_pdf(a + rho) + _pdf(a - rho))
         miss = _within(a, rho)
         moments = density * np.stack([-rho * np.tanh(a * rho), rho**2 + 0 * a])
         twist = 0 * moments
     else:
-        v, dv = _panels(_score_edges(tau, top**2 / tau))
+        v, dv = panels(_score_edges(tau, top**2 / tau), _PANEL)
         rho, drho, z = _nodes(v, tau, top)
         drho = drho * np.exp(-(rho**2) / 2) / np.sqrt(2 * np.pi)
         pull, height = np.exp(a[..., None] * rho), np.exp(-(a[..., None] ** 2) / 2)
@@ -485,7 +485,8 @@ def _nodes(v, tau, top):
     Spaced in z where v is far below the noise, where v and rho^2 / tau would cancel; in rho else.
     """
     v = v[:, None]
-    x, weight = (1 + _RHO[0]) / 2, _RHO[1] / 2
+    x, weight = legendre(_RHO)
+    x, weight = (1 + x) / 2, weight / 2
     limit = np.minimum(_REACH, v + top**2 / tau)
     width = np.maximum(limit + _REACH, 0)
     z = -_REACH + width * x
@@ -495,12 +496,6 @@ def _nodes(v, tau, top):
     rho = np.where(deep, far, high * x)
     drho = np.where(deep, tau * width / (2 * far), high) * weight
     return rho, drho, np.where(deep, z, v + rho**2 / tau)
-
-
-def _panels(edges):
-    """Composite Gauss-Legendre nodes and weights between `edges`."""
-    half = np.diff(edges)[:, None] / 2
-    return (edges[:-1, None] + half * (1 + _PANEL[0])).ravel(), (half * _PANEL[1]).ravel()
 
 
 def _gaussian_nodes(nu, k):

@@ -23,17 +23,17 @@ over z (high temperature) or over the Gumbel noise (low temperature). At T = 0
 the same integral runs over the distance to the reward target.
 """
 
-from functools import lru_cache
-
 import numpy as np
 from scipy.special import ndtr
 
 from ._checks import moderate, positive, real, sample_count, temperature, together
+from ._quadrature import legendre, panels
 
 STEP = 0.3  # trapezoid step in v: 100 exp(-pi^2 / STEP) = 5e-13
 REACH = 8.5  # the answers' law is cut at REACH standard deviations: 2e-17
 TAIL = 31.0  # to the right the integrand falls like exp(-v): exp(-TAIL) = 3e-14
 NEAR = 5.0  # for v < -NEAR no answer at the target itself stays below v: exp(-exp(NEAR))
+ORDER = 14  # nodes of a quadrature panel
 FARTHEST = 1000.0  # a reward target farther out, in standard deviations, is refused
 
 
@@ -439,7 +439,7 @@ def _gaussian(a, centre):
 
     def mass(distance):
         wide = ndtr(distance - a) - ndtr(-distance - a)
-        x, weight = _legendre(20)
+        x, weight = legendre(20)
         small = np.minimum(distance, 0.75)  # here a difference of distribution functions would lose digits
         narrow = small * (np.exp(-((a + np.multiply.outer(small, x)) ** 2) / 2) @ weight) / np.sqrt(2 * np.pi)
         return np.where(distance < 0.75, narrow, wide)
@@ -473,20 +473,10 @@ def _warm(v, a, tau, best):
     return (1 - below) @ density, *g
 
 
-_legendre = lru_cache(np.polynomial.legendre.leggauss)
-
-
-def _panels(edges):
-    """Gauss-Legendre nodes and weights, 14 a panel."""
-    x, weight = _legendre(14)
-    half = np.diff(edges)[:, None] / 2
-    return (edges[:-1, None] + half * (1 + x)).ravel(), (half * weight).ravel()
-
-
 def _near(v, tau, reach, density):
     """1 - F, g_1, g_2 for 0 > v > -NEAR: quadrature over the distance to the target, in units of tau^(-1/2)."""
     top = np.sqrt(2 * (NEAR + reach))
-    scaled, weight = _panels(np.linspace(0, top, 2 + int(top / 1.2)))
+    scaled, weight = panels(np.linspace(0, top, 2 + int(top / 1.2)), ORDER)
     bare, first, second = np.stack(density(scaled / np.sqrt(tau))) * weight / np.sqrt(tau)
     u, w = np.exp(-v), np.exp(-scaled * scaled / 2)
     lost = -np.expm1(-np.multiply.outer(u, w))
@@ -496,7 +486,8 @@ def _near(v, tau, reach, density):
 
 def _far(v, tau, reach, density, mass):
     """1 - F, g_1, g_2 for v <= -NEAR: quadrature over the Gumbel noise q = v - log w, from -4 to `reach`."""
-    q, weight = _panels(np.concatenate([np.arange(-4.0, 8.0, 2.0), np.linspace(8, reach, 2 + int((reach - 8) / 7))]))
+    edges = np.concatenate([np.arange(-4.0, 8.0, 2.0), np.linspace(8, reach, 2 + int((reach - 8) / 7))])
+    q, weight = panels(edges, ORDER)
     distance = np.sqrt(2 * np.subtract.outer(q, v).T / tau)
     bare, first, second = (value / distance for value in density(distance))  # dq = tau * distance * d(distance)
     kernel = np.exp(-q - np.exp(-q)) * weight / tau

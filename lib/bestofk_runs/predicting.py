@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from bestofk import _checks, artifacts, extremes, frozen, gaussian, reranking
+from bestofk import _checks, _quadrature, artifacts, extremes, frozen, gaussian, reranking
 from bestofk.pool import prediction
 
 from . import parameters, publishing, shards
@@ -23,7 +23,7 @@ from . import parameters, publishing, shards
 K_VALUES = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96]
 T_VALUES = [0, 0.1, 0.3, 1, 3, 10, 30, float("inf")]
 DIGITS = 6  # significant digits that are written down
-CODE = (_checks, extremes, frozen, gaussian, prediction, reranking)  # what a prediction is computed with, beside this
+CODE = (_checks, _quadrature, extremes, frozen, gaussian, prediction, reranking)  # what predicts, beside this
 
 
 class Predict(parameters.Parameters):
