@@ -15,6 +15,8 @@ from bestofk_runs import answers  # noqa: E402
         ("16 - 3 - 4 = 9 eggs. She makes 9 * 2 = 18 dollars. The answer is $18.", "18"),
         ("so \\boxed{42} and not 17", "42"),
         ("\\boxed{1} then \\boxed{\\frac{3}{4}}", "\\frac{3}{4}"),
+        ("\\boxed{70,000}", "70000"),
+        ("\\boxed{(1,234)}", "(1,234)"),
         ("#### 1,234", "1234"),
         ("#### -5", "-5"),
         ("The answer is: 3.5 dollars", "3.5"),

@@ -33,7 +33,7 @@ def extract(text):
     text = split_thinking(text)[1]
     boxed = _last_boxed(text)
     if boxed is not None:
-        return boxed
+        return _plain(boxed) if re.fullmatch(NUMBER, boxed) else boxed
     marks = list(_MARK.finditer(text))
     if marks:
         marked = _NUMBER.search(text[marks[-1].end() :].split("\n", 1)[0])
