@@ -534,10 +534,7 @@ def _pdf(x):
 
 
 def _positive(value, name):
-    value = _checks.positive(value, name)
-    if value.ndim:
-        raise ValueError(f"{name} must be a scalar, got shape {value.shape}")
-    return float(value)
+    return _checks.scalar(value, name, _checks.positive)
 
 
 def _nonnegative(value, name):

@@ -118,7 +118,7 @@ def posterior(features, targets, *, noise, prior):
         raise ValueError(f"features must have shape (n, d) with d >= 1, got {features.shape}")
     if targets.shape != features.shape[:1]:
         raise ValueError(f"targets must hold one label a row of features, got {targets.shape} for {features.shape}")
-    noise, prior = _scalar(noise, "noise"), _scalar(prior, "prior")
+    noise, prior = (_checks.scalar(value, name, _checks.positive) for value, name in [(noise, "noise"), (prior, "prior")])
     n, d = features.shape
     stacked = np.vstack([features / noise, np.eye(d) / prior])
     q, r = linalg.qr(stacked, mode="economic")
@@ -254,9 +254,9 @@ def training_sets(rng, sets, *, n, spectrum, teacher, noise, prior, reward=None)
     (3, 2, 2)
     """
     spectrum, teacher, reward = _directions(spectrum, teacher, reward)
-    noise, prior = _scalar(noise, "noise"), _scalar(prior, "prior")
+    noise, prior = (_checks.scalar(value, name, _checks.positive) for value, name in [(noise, "noise"), (prior, "prior")])
     rng = _checks.generator(rng, "rng")
-    n, sets = (int(_scalar(_checks.sample_count(value, name), name)) for value, name in [(n, "n"), (sets, "sets")])
+    n, sets = (_checks.scalar(value, name, _checks.sample_count) for value, name in [(n, "n"), (sets, "sets")])
     d = spectrum.size
     rank = min(n, d)
     weights, variance = np.empty((sets, d)), np.empty(sets)
@@ -303,11 +303,3 @@ def _directions(spectrum, teacher, reward):
         if value.shape != spectrum.shape:
             raise ValueError(f"{name} must have one entry an eigenvalue ({spectrum.size}), got shape {value.shape}")
     return spectrum, teacher, reward
-
-
-def _scalar(value, name):
-    """`value` as a positive float."""
-    value = _checks.positive(value, name)
-    if value.ndim:
-        raise ValueError(f"{name} must be a scalar, got shape {value.shape}")
-    return float(value)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import reranking
-from .._checks import generator, sample_count
+from .._checks import generator, sample_count, scalar
 from ._input import Pool, counts_and_temperatures, read_pool
 from .choice import least
 from .curves import bar, parts
@@ -98,7 +98,7 @@ def pilot(k, T, *, loss, reward, samples=16, draws=100, methods=METHODS, seed, p
     """
     k, T, _ = counts_and_temperatures(k, T)
     pool = read_pool(loss, reward, k)
-    samples, draws = int(sample_count(samples, "samples")), int(sample_count(draws, "draws"))
+    samples, draws = scalar(samples, "samples", sample_count), scalar(draws, "draws", sample_count)
     if not 2 <= samples < pool.sizes.min():
         raise ValueError(
             f"samples must be at least 2 and fewer than every prompt has, got {samples} but prompt "
