@@ -140,16 +140,16 @@ def test_many_particles_are_the_target():
 
 def test_one_token_is_softmax_selection():
     values = particles.track_values(1, stay=1 / 64)
-    ends = particles.on_track_best_of_k([1, 5, 60], length=1, stay=1 / 64)
+    ends = particles.on_track_softmax([1, 5, 60], length=1, stay=1 / 64)
     np.testing.assert_allclose(particles.on_track_smc([1, 5, 60], values, stay=1 / 64), ends, rtol=1e-10)
 
 
 @pytest.mark.parametrize(("k", "length"), [(1, 5), (19, 4), (85, 6)])
-def test_best_of_k_is_the_rational_sum(k, length):
+def test_softmax_selection_is_the_rational_sum(k, length):
     alive, reward = Fraction(1, 2**length), Fraction(2**length - 1)
     total = sum(comb(k, n) * alive**n * (1 - alive) ** (k - n) * n * reward / (n * reward + k - n)
                 for n in range(k + 1))
-    value = particles.on_track_best_of_k(k, length=length, stay=0.5)
+    value = particles.on_track_softmax(k, length=length, stay=0.5)
     assert abs(value - float(total)) < 1e-12
     assert value <= k * 0.5**length
 

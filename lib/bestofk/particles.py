@@ -183,7 +183,7 @@ def on_track_guided(values, *, stay):
     return float(np.prod(1 / (1 + (1 - stay) / (stay * values[1:]))))
 
 
-def on_track_best_of_k(k, *, length, stay):
+def on_track_softmax(k, *, length, stay):
     r"""Probability of an answer on track when k finished answers are judged and one is kept by softmax.
 
     With n ~ Bin(k, p**m) on track it is ``E[n R / (n R + k - n)]``.
@@ -206,7 +206,7 @@ def on_track_best_of_k(k, *, length, stay):
 
     Examples
     --------
-    >>> on_track_best_of_k([1, 64, 1024], length=6, stay=0.5).round(4)
+    >>> on_track_softmax([1, 64, 1024], length=6, stay=0.5).round(4)
     array([0.0156, 0.3703, 0.4922])
     """
     counts, length, stay = _checks.sample_count(k), _one_count(length, "length"), _probability(stay)
@@ -276,7 +276,7 @@ def samples_needed(length, *, stay, tolerance):
     [20, 85, 345]
     """
     tolerance = _tolerance(tolerance)
-    return _first(lambda k: abs(on_track_best_of_k(k, length=length, stay=stay) - 0.5) <= tolerance, 2**50)
+    return _first(lambda k: abs(on_track_softmax(k, length=length, stay=stay) - 0.5) <= tolerance, 2**50)
 
 
 def distance_bound(particles, *, length, ratio, error=0.0):
