@@ -24,7 +24,8 @@ NOTEBOOK_METADATA = {
 def execute(notebook, folder):
     """Run `notebook` in place, in `folder`; a failing cell raises."""
     notebook.metadata = nbformat.from_dict(NOTEBOOK_METADATA)
-    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
+    there = {"metadata": {"path": str(folder)}}
+    nbclient.NotebookClient(notebook, timeout=600, coalesce_streams=True, resources=there).execute()
 
 
 def to_house_form(notebook):
