@@ -143,6 +143,10 @@ def test_a_completion_cut_off_while_thinking_has_no_answer():
     table, agreement = samples.read_answers(pa.table(columns), problems)
     assert table["answer"].to_pylist() == [gold, None, "1"] and table["correct"].to_pylist() == [True, False, False]
     assert agreement == 1
+    # all cut off: nothing in the texts tells, so the template must
+    unclosed = pa.table({name: column[1:2] for name, column in columns.items()})
+    assert samples.read_answers(unclosed, problems)[0]["answer"].to_pylist() == [gold]
+    assert samples.read_answers(unclosed, problems, thinking=True)[0]["answer"].to_pylist() == [None]
 
 
 def test_a_chat_is_not_stopped_at_a_blank_line():

@@ -63,8 +63,10 @@ def pool(settings, task):
             "trust_remote_code": settings.trust_remote_code,
         }
         loaded = engines.load(settings.engine, settings.model, **options, **settings.engine_options)
-        tokens_in = sum(len(loaded.encode(text)) for text in asked(loaded, task.problems))
-        shards.write_description(folder, {**loaded.describe(), "tokens_in": tokens_in})
+        texts = asked(loaded, task.problems)
+        tokens_in = sum(len(loaded.encode(text)) for text in texts)
+        thinking = texts[0].rstrip().endswith("<think>")  # the template opens the thinking part itself
+        shards.write_description(folder, {**loaded.describe(), "thinking": thinking, "tokens_in": tokens_in})
         return loaded
 
     def asked(loaded, problems):
@@ -110,7 +112,7 @@ def publish(settings, task, made):
         print(f"this part is done; {missing} of {len(made.shards)} shards belong to other parts and are still missing")
         return None
     table = shards.read(made.folder, made.shards, list(samples.SAMPLED))
-    completions, agreement = samples.read_answers(table, task.problems)
+    completions, agreement = samples.read_answers(table, task.problems, thinking=made.model.get("thinking", False))
     texts_too = task.publish_texts if settings.publish_texts is None else settings.publish_texts
     model = made.model
     parameters = settings.model_dump()

@@ -28,12 +28,13 @@ def rows(ids, sampled):
     return pa.table([list(column) for column in zip(*records)], schema=schema)
 
 
-def read_answers(table, problems):
+def read_answers(table, problems, thinking=False):
     """The completions table: every sample with its answer extracted and compared.
 
     Done when a run is published, from the stored texts, so that a better
     extraction rule never needs a new generation. If any completion closes a
-    thinking part, one that does not was cut off while thinking and has no answer.
+    thinking part, or the prompts opened one (`thinking`), a completion that does
+    not close it was cut off while thinking and has no answer.
     Returns the table and the share of samples on which a second rule, the last
     number, gives the same verdict.
     """
@@ -42,10 +43,10 @@ def read_answers(table, problems):
     gold = {problem.prompt_id: problem.gold for problem in problems}
     found, right, value, loss, agree = [], [], [], [], 0
     texts = table["text"].to_pylist()
-    thinks = any("</think>" in text for text in texts)
+    thinking = thinking or any("</think>" in text for text in texts)
     for prompt_id, text in zip(table["prompt_id"].to_pylist(), texts):
         target = answers.number(gold[prompt_id])
-        if thinks and "</think>" not in text:
+        if thinking and "</think>" not in text:
             text = ""
         found.append(answers.extract(text))
         right.append(answers.correct(found[-1], gold[prompt_id]))
