@@ -36,7 +36,8 @@ class PowerLaw:
         Rival 1: A k^-rho + B with B >= 0, what an imperfect judge leaves behind.
     heterogeneity : tuple (b1, b2)
         Rival 2: E (1-p)^k with p ~ Beta(b1, b2): prompts of different difficulty
-        and nothing else. Its tail falls as k^-b1.
+        and nothing else. Its tail falls as k^-b1. It is meant for losses in [0, 1];
+        with others its place among the rivals says nothing.
     residual : dict
         Root-mean-square relative residual of "power law", "floor" and "heterogeneity".
     ahead : dict
